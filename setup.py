@@ -6,6 +6,7 @@ pyproject.toml has all other facts about the package. A new extension or C file 
 import importlib.metadata
 import os
 import re
+import runpy
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -175,4 +176,5 @@ class BuildExtensions(build_ext):
             self.compiler.compile = compile_files
 
 
+runpy.run_path("fastbptt/kernels/defs/names.py")["write"](Path("fastbptt"))  # types and constants, from the tables
 setup(ext_modules=list(extensions()), cmdclass={"build_ext": BuildExtensions})

@@ -13,6 +13,7 @@ from contenders.onednn import LIBRARY, SOURCE
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description="Build the driver of oneDNN's vanilla_rnn.")
     parser.add_argument("--prefix", default="/usr", type=Path, help="where include/oneapi and lib stand (default /usr)")
     prefix = parser.parse_args().prefix.resolve()

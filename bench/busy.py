@@ -39,6 +39,7 @@ SPIN = "while True: pass"
 
 
 def cores():
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -56,8 +57,11 @@ def occupied_core():
         spinning.wait()
 
 
-def pair(stack, name, cell, dtype, **variables):
-    """Processes of a contender with one thread and with all, ready for the cell."""
+def prepare_pair(stack, name, cell, dtype, **variables):
+    """Return two processes of a contender, {1: one thread, n: all cores' threads}, which are ready to time the cell.
+
+    `stack`, an ExitStack, ends them. `variables` may hold environment variables as with_1={...}.
+    """
     processes = {threads: stack.enter_context(Process(name, threads, variables.get(f"with_{threads}")))
                  for threads in (1, cores())}
     for threads, process in processes.items():
@@ -65,8 +69,11 @@ def pair(stack, name, cell, dtype, **variables):
     return processes
 
 
-def in_turn(processes, seconds, ask, turn=TURN):
-    """Mean seconds of a call, of one thread and of all. ask(process, seconds) is a turn: the calls' total time, and their number."""
+def means_in_turn(processes, seconds, ask, turn=TURN):
+    """Return the mean seconds of a call with one thread and with all threads. The processes take turns of `turn` seconds.
+
+    ask(process, seconds) is a turn. It returns the total time of its calls, and their number.
+    """
     rounds = max(LEAST_ROUNDS, round(seconds / turn / len(processes)))
     turns = {threads: [] for threads in processes}
     for k in range(rounds):
@@ -76,50 +83,62 @@ def in_turn(processes, seconds, ask, turn=TURN):
 
 
 def means_of_calls(processes, seconds):
-    """Mean seconds of a call, one after another."""
-    return in_turn(processes, seconds, lambda process, share: process.ask("repeat", share))
+    """Return the mean seconds of a call with one thread and with all threads, for calls that follow one another.
+
+    `processes` come from `prepare_pair`, and take turns for `seconds` together.
+    """
+    return means_in_turn(processes, seconds, lambda process, share: process.ask("repeat", share))
 
 
-def write(cell, name, one, all_of_them, *more):
+def print_row(cell, name, one, all_of_them, *more):
+    """Print a row of a table: cell, contender, and the seconds of a call with one thread (`one`) and with all threads.
+
+    `more` are further entries.
+    """
     print(f"| {','.join(map(str, cell.sizes))} | {name} | {one * 1e3:.3f} | {all_of_them * 1e3:.3f} | "
           f"{all_of_them / one:.2f} |{''.join(f' {word} |' for word in more)}", flush=True)
 
 
-def heading(title, *more):
+def print_heading(title, *more):
+    """Print the title and the header of a table. `more` are the names of further columns."""
     print(f"\n### {title}\n\n| B, T, I, H, O | | one thread, ms | {cores()} threads, ms | ratio |"
           f"{''.join(f' {word} |' for word in more)}\n|---|---|---|---|---|{'---|' * len(more)}", flush=True)
 
 
 def busy(arguments):
-    heading("Another process occupies the last core")
+    """Print the table of calls beside a process that occupies the last core."""
+    print_heading("Another process occupies the last core")
     with occupied_core():
         for cell in cases.choose(arguments.cells or BUSY):
             for name in ("fastbptt", *arguments.peers):
                 with ExitStack() as stack:
-                    write(cell, REGISTRY[name].title,
-                          *means_of_calls(pair(stack, name, cell, arguments.dtype), arguments.seconds))
+                    print_row(cell, REGISTRY[name].title,
+                              *means_of_calls(prepare_pair(stack, name, cell, arguments.dtype), arguments.seconds))
 
 
 def idle(arguments):
-    heading("Nothing else runs")
+    """Print the table of calls that follow one another while nothing else runs."""
+    print_heading("Nothing else runs")
     for cell in cases.choose(arguments.cells or ["bar"]):
         with ExitStack() as stack:
-            write(cell, "fastbptt", *means_of_calls(pair(stack, "fastbptt", cell, arguments.dtype), arguments.seconds))
+            print_row(cell, "fastbptt",
+                      *means_of_calls(prepare_pair(stack, "fastbptt", cell, arguments.dtype), arguments.seconds))
 
 
 def spaced(arguments):
-    heading("Calls that are some time apart", "ms apart")
+    """Print the table of calls that are GAPS apart."""
+    print_heading("Calls that are some time apart", "ms apart")
     for cell in cases.choose(arguments.cells or ["bar"]):
         with ExitStack() as stack:
-            processes = pair(stack, "fastbptt", cell, arguments.dtype)
+            processes = prepare_pair(stack, "fastbptt", cell, arguments.dtype)
             for gap in GAPS:
-                write(cell, "fastbptt", *in_turn(processes, arguments.seconds, lambda process, share, gap=gap:
-                                                 process.ask("spaced", gap, share)), f"{gap * 1e3:g}")
+                print_row(cell, "fastbptt", *means_in_turn(processes, arguments.seconds, lambda process, share, gap=gap:
+                                                           process.ask("spaced", gap, share)), f"{gap * 1e3:g}")
 
 
 def processes(arguments):
-    """Eight processes of each kind; the time is that of a call in each."""
-    heading(f"{AT_ONCE} processes at once")
+    """Print the table of eight processes of each kind at once; the time is that of a call in each."""
+    print_heading(f"{AT_ONCE} processes at once")
     for cell in cases.choose(arguments.cells or BUSY):
         with ExitStack() as stack:
             groups = {threads: [stack.enter_context(Process("fastbptt", threads)) for _ in range(AT_ONCE)]
@@ -130,32 +149,36 @@ def processes(arguments):
             pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
 
             def ask(group, share, pool=pool):
+                """Return the total time and the number of calls that a group's processes make at once, in `share` seconds."""
                 pairs = pool.map(lambda process: process.ask("repeat", share), group)
                 return [sum(values) for values in zip(*pairs, strict=True)]
 
-            write(cell, "fastbptt", *in_turn(groups, arguments.seconds, ask, LONG_TURN))
+            print_row(cell, "fastbptt", *means_in_turn(groups, arguments.seconds, ask, LONG_TURN))
 
 
 def alternating(arguments):
-    heading("Calls that alternate with a peer's in one process", "the peer")
+    """Print the table of fastbptt's calls that alternate with a peer's in one process."""
+    print_heading("Calls that alternate with a peer's in one process", "the peer")
     for cell in cases.choose(arguments.cells or BUSY):
         for name in arguments.peers:
             with ExitStack() as stack:
                 # the peer has all cores' threads in both processes
                 both = {threads: {**dict(REGISTRY[name].environment), **all_threads(), "FASTBPTT_NUM_THREADS": str(threads)}
                         for threads in (1, cores())}
-                ready = pair(stack, "fastbptt", cell, arguments.dtype,
-                             **{f"with_{threads}": words for threads, words in both.items()})
+                ready = prepare_pair(stack, "fastbptt", cell, arguments.dtype,
+                                     **{f"with_{threads}": words for threads, words in both.items()})
 
                 def ask(process, share, name=name, cell=cell):
+                    """Return the total time and the number of calls that alternate with the peer's for `share` seconds."""
                     return process.ask("alternate", name, cell, arguments.dtype, cores(), share)
 
                 for process in ready.values():
                     ask(process, 0)
-                write(cell, "fastbptt", *in_turn(ready, arguments.seconds, ask), REGISTRY[name].title)
+                print_row(cell, "fastbptt", *means_in_turn(ready, arguments.seconds, ask), REGISTRY[name].title)
 
 
 def all_threads():
+    """Return the environment variables that give every library all cores' threads."""
     from run import environment_of
     return environment_of(cores())
 
@@ -164,6 +187,7 @@ TABLES = {table.__name__: table for table in (busy, idle, spaced, processes, alt
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description="Measure what threads cost beside other work.")
     parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
     parser.add_argument("--cells", nargs="+", help=f"{', '.join(cases.GROUPS)}, or B,T,I,H,O")

@@ -62,7 +62,7 @@ SWEPT = {
 
 
 def sweep(letter):
-    """Cells along one size, through MIDDLE."""
+    """Return cells that differ from MIDDLE in one size, `letter`, for the pictures of scaling."""
     place = Cell._fields.index(letter)
     return [Cell(*(n if i == place else size for i, size in enumerate(MIDDLE)), f"scaling with {letter}")
             for n in SWEPT[letter]]
@@ -81,7 +81,7 @@ GROUPS = {
 
 
 def choose(words):
-    """Cells of `words`: names of GROUPS, or sizes as B,T,I,H,O; each cell once."""
+    """Return the cells that `words` name: names of GROUPS, or sizes as B,T,I,H,O; each cell once. Exit for other words."""
     chosen = {}
     for word in words:
         if word in GROUPS:
@@ -101,7 +101,7 @@ MOST_STATES = 5e7  # T B max(I, H, O) of a drawn cell: 400 MB in float64
 
 
 def draw(count, seed):
-    """`count` cells, every size log-uniform: B to 512, T to 10,000, I and O to 256, H to 1024.
+    """Return `count` cells, every size log-uniform: B to 512, T to 10,000, I and O to 256, H to 1024.
 
     Cells of too much work or memory are drawn anew.
     """
@@ -125,7 +125,7 @@ LENGTHS = {
 
 
 def lengths(cell):
-    """Steps of each sequence (B,), from 1 to T, in random order, or None where a cell has no lengths.
+    """Return the number of steps of each sequence (B,), from 1 to T, in random order, or None if the cell has no lengths.
 
     The longest ones are shortened by a step until all make a multiple of B, as many as in `full_batches`.
     """
@@ -137,19 +137,19 @@ def lengths(cell):
 
 
 def steps(cell):
-    """Steps of all sequences together, padding not counted."""
+    """Return the number of steps of all sequences of a cell together, without padding."""
     return int(lengths(cell).sum()) if cell.lengths else cell.B * cell.T
 
 
 def full_batches(cell):
-    """The cell of as many sequences and steps in which all sequences are equally long: what no padding would cost."""
+    """Return the cell of as many sequences and steps in which all sequences are equally long: what no padding would cost."""
     return cell._replace(T=steps(cell) // cell.B, lengths="")
 
 
 def flops(cell, what="gradients"):
-    """Floating-point operations of the matrix products, a multiply and an add counted as two; Adam's are left out.
+    """Return the floating-point operations of the matrix products, a multiply and an add counted as two; Adam's are left out.
 
-    The products of W_x and W_s have GATES times as many rows for gated units.
+    `what` is "gradients" or "forward". The products of W_x and W_s have GATES times as many rows for gated units.
 
     The state before the first step is zero: W_s has T - 1 products each way, and its gradient T - 1 terms.
     """
@@ -160,7 +160,7 @@ def flops(cell, what="gradients"):
 
 
 def make(cell, dtype):
-    """Parameters (dict), X (T, B, I), D (T, B, O) and lengths, the same numbers in every dtype but for rounding.
+    """Return parameters (dict), X (T, B, I), D (T, B, O) and lengths, the same numbers in every dtype except for rounding.
 
     Numbers behind the ends of sequences are like any other, so that padding that leaks shows in the gradients. Each gate
     has its own orthogonal block in W_s. A GRU's b_n follows b_s.

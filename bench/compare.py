@@ -17,15 +17,18 @@ from pathlib import Path
 
 import cases
 import numpy as np
-from run import LEAST_ROUNDS, TOLERANCES, Process, check, processor, truth
+from run import LEAST_ROUNDS, TOLERANCES, Process, check, processor, reference_result
 from contenders import REGISTRY
 
 
 def ratios(folders, cell, dtype, threads, what, seconds):
-    """The ratio of each round, and the median times of both builds in us."""
+    """Return the ratio of the two builds' times in each round, and the median times of both in us.
+
+    `folders` are the two builds, `what` the kind of call, such as "gradients", and `seconds` the time for this cell.
+    """
     with ExitStack() as stack:
         processes = [stack.enter_context(Process("fastbptt", threads, {"PYTHONPATH": str(folder)})) for folder in folders]
-        right = truth(cell, dtype, what)
+        right = reference_result(cell, dtype, what)
         for process in processes:
             check(REGISTRY["fastbptt"], cell, dtype, what, process.ask("prepare", cell, dtype, threads, what)[0], right)
         samples, passed = [[], []], 0.0
@@ -38,6 +41,7 @@ def ratios(folders, cell, dtype, threads, what, seconds):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description="Compare two builds of fastbptt in paired runs.")
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)

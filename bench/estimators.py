@@ -79,7 +79,7 @@ class Task(NamedTuple):
 
 
 def folder(package):
-    """Where the package's data sets lie; ModuleNotFoundError if it is not installed."""
+    """Return the folder with the package's data sets. Raise ModuleNotFoundError if it is not installed."""
     spec = importlib.util.find_spec(package)
     if spec is None:
         raise ModuleNotFoundError(f"{package} is not installed")
@@ -87,7 +87,10 @@ def folder(package):
 
 
 def read_ts(package, name, part):
-    """Sequences (T_n, I) and labels (strings) of a .ts file."""
+    """Return the sequences, a list of (T_n, I), and the labels (strings) of a .ts file of a package.
+
+    `part` is TRAIN or TEST.
+    """
     X, y, begun = [], [], False
     for line in open(folder(package) / "data" / name / f"{name}_{part}.ts", encoding="utf-8"):
         line = line.strip()
@@ -100,7 +103,7 @@ def read_ts(package, name, part):
 
 
 def column(package, file, *names):
-    """Columns of a CSV file as (T, len(names)), gaps filled linearly."""
+    """Return the named columns of a package's CSV file as (T, len(names)), with gaps filled linearly."""
     with open(folder(package) / file, encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     values = np.array([[float(row[name]) if row[name] not in ("", "NA") else np.nan for name in names] for row in rows])
@@ -110,28 +113,37 @@ def column(package, file, *names):
     return values
 
 
-def of(X, rows):
+def select(X, rows):
+    """Return the sequences `rows` of an array or a list."""
     return [X[n] for n in rows] if isinstance(X, list) else X[rows]
 
 
 def shuffled_folds(X, y, k, labels=None):
-    """k folds of sequences in random order, with equal shares of each label."""
+    """Return k folds of the sequences X, y in random order, with equal shares of each label, as pairs of Parts (fit, score).
+
+    `labels` None is for targets that are not labels.
+    """
     N = len(X)
     order = np.random.default_rng(0).permutation(N)
     if labels is not None:
         order = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(N, int)
     fold[order] = np.arange(N) % k
-    return [(Part(of(X, np.flatnonzero(fold != i)), of(y, np.flatnonzero(fold != i))),
-             Part(of(X, np.flatnonzero(fold == i)), of(y, np.flatnonzero(fold == i)))) for i in range(k)]
+    return [(Part(select(X, np.flatnonzero(fold != i)), select(y, np.flatnonzero(fold != i))),
+             Part(select(X, np.flatnonzero(fold == i)), select(y, np.flatnonzero(fold == i)))) for i in range(k)]
 
 
 def classification(name, package="aeon", k=3, chosen_on=True):
+    """Return the Task of classifying the sequences of a package's data set, with k folds.
+
+    `chosen_on` says whether --choose uses it.
+    """
     (X, y), (V, v) = (read_ts(package, name, part) for part in ("TRAIN", "TEST"))
     return Task(name, package, RNNClassifier, {}, shuffled_folds(X, y, k, y), Part(X, y), Part(V, v), chosen_on)
 
 
 def digits():
+    """Return the Task of classifying scikit-learn's digits, one row of pixels per step."""
     from sklearn.datasets import load_digits
 
     X, y = load_digits(return_X_y=True)
@@ -141,24 +153,29 @@ def digits():
 
 
 def value_of_sequence(name, package="aeon"):
+    """Return the Task of predicting one number for each sequence of a package's data set."""
     (X, y), (V, v) = ((X, y.astype(float)) for X, y in (read_ts(package, name, part) for part in ("TRAIN", "TEST")))
     return Task(name, package, RNNRegressor, {"output": "last"}, shuffled_folds(X, y, 3), Part(X, y), Part(V, v))
 
 
 def next_step(name, package="aeon"):
+    """Return the Task of forecasting each sequence of a package's data set one step ahead."""
     X, V = (read_ts(package, name, part)[0] for part in ("TRAIN", "TEST"))
     (X, y), (V, v) = forecast_pairs(X, 1), forecast_pairs(V, 1)
     return Task(f"{name}, next step", package, RNNRegressor, {}, shuffled_folds(X, y, 2), Part(X, y), Part(V, v))
 
 
 def series(name, package, values, horizon, inputs=None, chosen_on=True):
-    """The forecast of `values` (T, O), or with `inputs` (T, I) a regression of them on the inputs `horizon` steps before."""
+    """Return the Task of forecasting `values` (T, O) `horizon` steps ahead.
+
+    With `inputs` (T, I), it is a regression of the values on the inputs `horizon` steps before.
+    """
     values = values.astype(np.float32)
     inputs = values if inputs is None else inputs.astype(np.float32)
     X, D, n = inputs[:len(inputs) - horizon], values[horizon:], len(values)
 
     def split(boundary, end):
-        """Targets before the boundary train; those from there to the end are judged, in one run from the beginning."""
+        """Return the Parts to fit and to score: targets before `boundary` train, and those from there to `end` have weight."""
         last = end - horizon
         judged = (np.arange(last) + horizon >= boundary).astype(float)
         return (Part(X[:boundary - horizon], D[:boundary - horizon]), Part(X[:last], D[:last], judged))
@@ -169,7 +186,7 @@ def series(name, package, values, horizon, inputs=None, chosen_on=True):
 
 
 def tasks():
-    """All tasks whose data are installed, and the names of the others."""
+    """Return all tasks whose data are installed, and the messages about the others."""
     made, missing = [], []
     for make in (
         lambda: classification("ArrowHead"), lambda: classification("GunPoint"), lambda: classification("ItalyPowerDemand"),
@@ -201,6 +218,7 @@ def tasks():
 
 
 def us_change():
+    """Return consumption (T, 1), the horizon 0, and four other economic series (T, 4), as arguments of `series`."""
     values = column("aeon", "data/Uschange/Uschange.csv", "Consumption", "Income", "Production", "Savings", "Unemployment")
     return values[1:, :1], 0, values[1:, 1:]
 
@@ -211,7 +229,10 @@ def us_change():
 
 
 def options_of(cell, N, steps):
-    """Constructor arguments for N sequences of so many steps together."""
+    """Return the estimator's constructor arguments of a candidate, the dict `cell`.
+
+    They are for N sequences of `steps` steps together.
+    """
     activation, initializer = UNITS[cell["units"]]
     updates = cell["updates"]
     if isinstance(updates, str):
@@ -223,7 +244,11 @@ def options_of(cell, N, steps):
 
 
 def score(task, options, fit, judged, seed, time_limit=None):
-    """The score and the seconds of the fit; a fit that diverged has the score −1, or 0 of labels."""
+    """Fit the Task's estimator on the Part `fit`, and return its score on the Part `judged`, and the seconds of the fit.
+
+    `options` are further arguments of the constructor, and `time_limit` that of the fit. A fit that diverged has the score
+    −1, or 0 for labels.
+    """
     model = task.kind(**task.options | options, random_state=seed)
     begin = time.perf_counter()
     with warnings.catch_warnings():
@@ -237,7 +262,10 @@ def score(task, options, fit, judged, seed, time_limit=None):
 
 
 def cross_validated(task, cell):
-    """The mean score over the folds, R² at least −1, and the mean seconds of a fit."""
+    """Return the mean score of a Task over its folds, R² at least −1, and the mean seconds of a fit.
+
+    `cell` is a candidate's dict.
+    """
     found = []
     for seed, (fit, judged) in itertools.product(range(SEEDS), task.folds):
         N, steps = (1, len(fit.X)) if task.options.get("two_d") == "series" else (len(fit.X), sum(map(len, fit.X)))
@@ -246,6 +274,7 @@ def cross_validated(task, cell):
 
 
 def choose(all_tasks, kind):
+    """Print the tables of --choose for one kind of estimator, and the best options."""
     best, done = dict(START), {}
     chosen_on = [task for task in all_tasks if task.chosen_on and task.kind is kind]
     print(f"\n## {kind.__name__}: {', '.join(task.name for task in chosen_on)}")
@@ -267,7 +296,8 @@ def choose(all_tasks, kind):
         print(f"| {task.name} | {mean:.3f} |", flush=True)
 
 
-def judge(all_tasks, seeds):
+def compare_defaults(all_tasks, seeds):
+    """Print the table of --judge: the median scores of the old and the new defaults on the test parts, over some seeds."""
     print("| task | data in | measure | old defaults | new defaults | s, old | s, new |\n|" + " --- |" * 7)
     for task in all_tasks:
         rows = [[score(task, options, task.train, task.test, seed) for seed in range(seeds)] for options in (OLD, {})]
@@ -278,6 +308,7 @@ def judge(all_tasks, seeds):
 
 
 def main(arguments=None):
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--choose", action="store_true", help="cross-validation on the training parts")
@@ -292,7 +323,7 @@ def main(arguments=None):
         for kind in (RNNClassifier, RNNRegressor):
             choose(found, kind)
     else:
-        judge(found, given.seeds)
+        compare_defaults(found, given.seeds)
 
 
 if __name__ == "__main__":

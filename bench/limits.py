@@ -18,16 +18,18 @@ ROUNDS = 10
 
 
 def network(**options):
+    """Return the network that is measured, with some options."""
     return fastbptt.RNN(I, H, O, random_state=0, **options)
 
 
 def data(T, B=1, seed=0):
+    """Return random X (T, B, I) and D (T, B, O)."""
     rng = np.random.default_rng(seed)
     return rng.standard_normal((T, B, I)), rng.standard_normal((T, B, O))
 
 
-def least(call):
-    """Return the minimum time of several calls in milliseconds."""
+def least_ms(call):
+    """Return the minimum time of several calls of `call` in milliseconds."""
     times = []
     for _ in range(ROUNDS):
         begin = time.process_time()
@@ -36,13 +38,13 @@ def least(call):
     return 1e3 * min(times)
 
 
-def timed():
+def sentences_about_time():
     """Return sentences about time."""
     net, lengths = network(), (1000, 10_000, 100_000)
-    took = [least(gradient_of(net, T)) for T in lengths]
+    took = [least_ms(gradient_of(net, T)) for T in lengths]
     X = data(1000)[0].astype("float32")
-    forward = least(lambda: net.forward(X, n_threads=1))
-    windows = least(gradient_of(net, 1000, tbptt=(1, 20)))
+    forward = least_ms(lambda: net.forward(X, n_threads=1))
+    windows = least_ms(gradient_of(net, 1000, tbptt=(1, 20)))
     return [
         f"Time is proportional to T: the gradient through 1,000, 10,000 and 100,000 steps takes {took[0]:.2g}, {took[1]:.2g} and "
         f"{took[2]:.2g} ms (one sequence, I, H, O = {I}, {H}, {O}, float32).",
@@ -55,12 +57,12 @@ def timed():
 
 
 def gradient_of(net, T, **options):
-    """Return a function without arguments that makes the call."""
+    """Return a function without arguments that computes loss and gradients of a network through T steps."""
     X, D = (array.astype("float32") for array in data(T))
     return lambda: net.loss_and_gradients(X, D, n_threads=1, **options)
 
 
-def lasting():
+def sentences_without_time():
     """Return sentences whose figures are the same in every run."""
     X, D = data(200, 4)
     orthogonal = network(dtype="float64")
@@ -71,14 +73,14 @@ def lasting():
     large = int(np.flatnonzero(flows[2].by_distance > 100)[0])
     check = orthogonal.gradcheck()
     error = max(check.errors["core float64"].values())
-    cut = [distance(net, X, D, 20) for net in (orthogonal, identity)]
+    cut = [relative_error_of_truncation(net, X, D, 20) for net in (orthogonal, identity)]
     memory = [orthogonal.memory_estimate(T, 1) / 2**20 for T in (10_000, 1_000_000)]
     limited = orthogonal.memory_estimate(1_000_000, 1, memory_limit="auto") / 2**20
     _, gradients = growing.loss_and_gradients(X, D)
     norm = np.sqrt(sum((g**2).sum() for g in gradients.values()))
     return [
-        f"The gradient is exact: in float64 it differs from complex-step derivatives by at most {ceil(error)} of its largest "
-        "entry, in a network of these sizes.",
+        f"The gradient is exact: in float64 it differs from complex-step derivatives by at most "
+        f"{power_of_ten_above(error)} of its largest entry, in a network of these sizes.",
         f"Memory is also proportional to T: {memory[0]:.3g} MiB for 10,000 and {memory[1]:.3g} MiB for 1,000,000 steps in "
         f"float64; with states computed again in the backward pass (`memory_limit=\"auto\"`) the latter takes {limited:.2g} MiB.",
         f"Gradients vanish: in a tanh network with an orthogonal W_s, on random inputs, each step back multiplies the gradient "
@@ -93,22 +95,23 @@ def lasting():
     ]
 
 
-def distance(net, X, D, k):
-    """‖g − h‖ / ‖g‖ of ∂E/∂W_s as it is and as errors going back k steps, at each step anew, find it."""
+def relative_error_of_truncation(net, X, D, k):
+    """Return ‖g − h‖ / ‖g‖, where g is the exact ∂E/∂W_s and h the one of errors that go back k steps."""
     exact, cut = (net.loss_and_gradients(X, D, tbptt=tbptt)[1]["W_s"] for tbptt in (None, (1, k)))
     return np.linalg.norm(cut - exact) / np.linalg.norm(exact)
 
 
-def ceil(error):
-    """The power of ten above: rounding differs from processor to processor."""
+def power_of_ten_above(error):
+    """Return the next power of ten above an error, as text: rounding differs from processor to processor."""
     return f"1e{int(np.ceil(np.log10(error)))}"
 
 
-def where():
+def environment_line():
+    """Return a line with versions, kernel set and processor."""
     return (f"fastbptt {fastbptt.__version__}, kernel set {fastbptt._core.kernel_set()}, one thread, {processor()}, "
             f"Python {platform.python_version()}, NumPy {np.__version__}")
 
 
 if __name__ == "__main__":
-    print("\n".join(f"- {sentence}" for sentence in (*timed(), *lasting())))
-    print(f"\n{where()}")
+    print("\n".join(f"- {sentence}" for sentence in (*sentences_about_time(), *sentences_without_time())))
+    print(f"\n{environment_line()}")

@@ -33,7 +33,8 @@ class Call(NamedTuple):
     arguments: dict  # of loss_and_gradients
 
     def __call__(self, parameters, dtype, backend="core"):
-        """The call itself, ready to be made: a function of no arguments."""
+        """Return a function without arguments that computes loss and gradients of a network with these parameters and options.
+        """
         H, I = parameters["W_x"].shape
         net = fastbptt.RNN(I, H, len(parameters["W_y"]), dtype=dtype, **self.network)
         net.load_state_dict(parameters)
@@ -51,6 +52,7 @@ class Comparison(NamedTuple):
 
 
 def comparisons(cell, dtype):
+    """Return the list of Comparisons for a cell: each option with the call without it."""
     T, B, H = cell.T, cell.B, cell.H
     wide = cell._replace(I=IDS)
     _, X, D, lengths = cases.make(cell._replace(lengths="uniform"), dtype)
@@ -64,6 +66,10 @@ def comparisons(cell, dtype):
     ends = [*range(window, T, window), T]
 
     def against_plain(title, why, bar, **arguments):
+        """Return the Comparison of a call with these arguments with the plain call.
+
+        `title`, `why` and `bar` are for its row.
+        """
         return Comparison(title, why, bar, cell, plain._replace(arguments=arguments), plain)
 
     return [
@@ -99,12 +105,12 @@ def comparisons(cell, dtype):
 
 
 def samplers(comparison, dtype):
-    """The two calls, each right by the float64 reference, ready to be sampled."""
+    """Return Samplers of the comparison's two calls, after comparing each call's result with the float64 reference."""
     parameters = cases.make(comparison.cell, dtype)[0]
     found = []
     for call in (comparison.first, comparison.second):
         ours = call(parameters, dtype)
-        refuse(comparison, ours(), call(parameters, "float64", "reference")(), dtype)
+        exit_if_wrong(comparison, ours(), call(parameters, "float64", "reference")(), dtype)
         times = []
         for _ in range(3):
             start = time.perf_counter()
@@ -114,7 +120,8 @@ def samplers(comparison, dtype):
     return found
 
 
-def refuse(comparison, result, right, dtype):
+def exit_if_wrong(comparison, result, right, dtype):
+    """End the program if the result of a call of a Comparison differs from the reference's, `right`, by more than allowed."""
     error = largest_error(result, right, "gradients")
     if not error < TOLERANCES[dtype]:
         sys.exit(f"{comparison.title} is wrong at {comparison.cell.sizes}: error {error:.1e}, allowed "
@@ -122,7 +129,7 @@ def refuse(comparison, result, right, dtype):
 
 
 def measure(pair, seconds):
-    """Seconds of the two in each round (rounds, 2)."""
+    """Return the seconds of the two calls in each round, (rounds, 2). `pair` has their Samplers."""
     rounds, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end or len(rounds) < LEAST_ROUNDS:
         order = (0, 1) if len(rounds) % 2 else (1, 0)
@@ -132,6 +139,7 @@ def measure(pair, seconds):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description="What options of loss_and_gradients cost, in fastbptt alone.")
     parser.add_argument("--cells", nargs="+", default=CELLS,
                         help=f"{', '.join(cases.GROUPS)}, or B,T,I,H,O; ids have I = {IDS} (default {' '.join(CELLS)})")

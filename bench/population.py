@@ -2,12 +2,13 @@
 
     pip install . && pip install jax torch            # without them, what is theirs is left out
     python bench/population.py                        # H = 1, 2, 4, 8; 8, 64 and 512 networks; one thread
+    python bench/population.py --units gru            # or lstm
     python bench/population.py --fits --threads 2     # 1,000 networks, 1,000 full-batch Adam steps each, and by JAX's vmap
 
 Networks of T = 50, B = 1, I = 4, O = 1, float32, each with parameters and targets of its own, and inputs that all share. The
 ways: `Population`; `RNN`, one network after the other; JAX's vmap over jax.value_and_grad of a scan, compiled, the best of
-three unrollings. All are compared with the float64 reference before they are timed; they take turns, and a figure is the
-median over the rounds. The fits are the same for all: Adam from the same parameters. PyTorch, where it is installed, makes
+three unrollings; and for the GRU, C compiled for each shape that computes a network per lane of AVX-512. All are compared with the
+float64 reference before they are timed; they take turns, and a figure is the median over the rounds. The fits are the same for all: Adam from the same parameters. PyTorch, where it is installed, makes
 ten of them, one after the other, and its time for all is estimated from these.
 """
 
@@ -23,15 +24,17 @@ T, B, I, O = 50, 1, 4, 1
 ROUNDS = 15
 
 
-def make(n, H):
+def make(n, H, units="plain"):
+    """Return a Population of n networks with H `units`, X (T, B, I) that all share, and D (n, T, B, O)."""
     from fastbptt import Population
 
     rng = np.random.default_rng(H)
-    population = Population(n, I, H, O, random_state=H)
+    population = Population(n, I, H, O, cell=units, random_state=H)
     return population, rng.standard_normal((T, B, I)).astype("f4"), rng.standard_normal((n, T, B, O)).astype("f4")
 
 
-def jax_ways(population, X, D):
+def jax_ways(population, X, D, units):
+    """Return functions that compute the networks' losses and gradients by JAX, by name; an empty dict without JAX."""
     try:
         import jax
         import jax.numpy as jnp
@@ -41,14 +44,33 @@ def jax_ways(population, X, D):
     X, D = jnp.asarray(X), jnp.asarray(D)
 
     def loss(p, X, D, unroll):
+        """Return the loss of one network. The loop over time is unrolled by `unroll` steps."""
         A = X @ p["W_x"].T + p["b_s"]
         W = p["W_s"].T
 
-        def step(s, a):
+        def plain(s, a):
+            """Return the state after a step, as carried and as kept, from the state before it and a = X W_xᵀ + b_s."""
             s = jnp.tanh(a + s @ W)
             return s, s
 
-        S = jax.lax.scan(step, jnp.zeros_like(A[0]), A, unroll=unroll)[1]
+        def gru(s, a):
+            """Return the same for a GRU."""
+            (a_r, a_z, a_n), (s_r, s_z, s_n) = jnp.split(a, 3, -1), jnp.split(s @ W, 3, -1)
+            r, z = jax.nn.sigmoid(a_r + s_r), jax.nn.sigmoid(a_z + s_z)
+            n = jnp.tanh(a_n + r * (s_n + p["b_n"]))
+            s = n + z * (s - n)
+            return s, s
+
+        def lstm(carry, a):
+            """Return h and c after a step of an LSTM, as carried, and h, as kept, from `carry`, the two before it."""
+            i, f, g, o = jnp.split(a + carry[0] @ W, 4, -1)
+            c = jax.nn.sigmoid(f) * carry[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
+            s = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (s, c), s
+
+        zero = jnp.zeros((B, W.shape[0]), A.dtype)
+        step, start = {"plain": (plain, zero), "gru": (gru, zero), "lstm": (lstm, (zero, zero))}[units]
+        S = jax.lax.scan(step, start, A, unroll=unroll)[1]
         return jnp.square(S @ p["W_y"].T + p["b_y"] - D).sum() / (T * B)
 
     ways = {}
@@ -56,6 +78,7 @@ def jax_ways(population, X, D):
         compiled = jax.jit(jax.vmap(jax.value_and_grad(lambda p, X, D, u=unroll: loss(p, X, D, u)), in_axes=(0, None, 0)))
 
         def call(compiled=compiled):
+            """Return the losses and gradients of all networks when they are finished."""
             return jax.block_until_ready(compiled(p, X, D))
 
         ways[f"JAX vmap, unroll {unroll}"] = call
@@ -63,7 +86,11 @@ def jax_ways(population, X, D):
 
 
 def check(result, right, words):
-    """Compare with the reference, in units of the loss and of the largest entry of a network's whole gradient."""
+    """Compare losses and gradients with the reference, in units of the loss and of the largest entry of a network's gradient.
+
+    `right` has the reference's loss and gradients by the index of the network. End the program if `result` is wrong, with a
+    message that begins with `words`.
+    """
     losses, gradients = result
     for k, (loss, found) in right.items():
         largest = max(np.abs(value).max() for value in found.values())
@@ -73,21 +100,32 @@ def check(result, right, words):
             raise SystemExit(f"{words} is wrong for network {k}: error {error:.1e}")
 
 
-def table(sizes, counts, threads):
+def c_lanes(population, X, D, units):
+    """Return the C way by name, or nothing where it does not exist: for other cells and processors."""
+    from contenders import lanes_c
+
+    return {"C": lanes_c.Lanes(population, X, D)} if units == "gru" and not lanes_c.missing() else {}
+
+
+def table(sizes, counts, threads, units):
+    """Print the table of times of loss and gradients, in µs a network, for networks of these sizes and these counts of them."""
     from fastbptt import reference
 
-    print("| H | networks | Population | one at a time | JAX vmap, best | one at a time / Population | JAX / Population |")
-    print("|---|---|---|---|---|---|---|")
+    print("| H | networks | Population | one at a time | JAX vmap, best | C lanes | one at a time / Population | JAX / Population | "
+          "C / Population |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for H in sizes:
         for n in counts:
-            population, X, D = make(n, H)
+            population, X, D = make(n, H, units)
             nets = list(population)[:32]
             ways = {"Population": lambda: population.loss_and_gradients(X, D, n_threads=threads),
-                    "one": lambda: [net.loss_and_gradients(X, d) for net, d in zip(nets, D)], **jax_ways(population, X, D)}
+                    "one": lambda: [net.loss_and_gradients(X, d) for net, d in zip(nets, D)], **jax_ways(population, X, D, units)}
+            if threads == 1 and n % 16 == 0:
+                ways |= c_lanes(population, X, D, units)
             right = {}
             for k in (0, n - 1):
                 p = {name: value.astype(np.float64) for name, value in population[k].parameters.items()}
-                right[k] = reference.loss_and_gradients(p, X.astype(np.float64), D[k].astype(np.float64))
+                right[k] = reference.loss_and_gradients(p, X.astype(np.float64), D[k].astype(np.float64), cell=units)
             for name, call in ways.items():
                 if name != "one":
                     check(call(), right, name)
@@ -101,12 +139,16 @@ def table(sizes, counts, threads):
                     samples[name].append((time.perf_counter() - begin) / repeats / (len(nets) if name == "one" else n) * 1e6)
             us = {name: statistics.median(values) for name, values in samples.items()}
             jax = min((value for name, value in us.items() if name.startswith("JAX")), default=float("nan"))
-            print(f"| {H} | {n} | {us['Population']:.3f} | {us['one']:.2f} | {jax:.2f} | {us['one'] / us['Population']:.1f} | "
-                  f"{jax / us['Population']:.1f} |", flush=True)
+            c = us.get("C", float("nan"))
+            print(f"| {H} | {n} | {us['Population']:.3f} | {us['one']:.2f} | {jax:.2f} | {c:.3f} | {us['one'] / us['Population']:.1f} "
+                  f"| {jax / us['Population']:.1f} | {c / us['Population']:.2f} |", flush=True)
 
 
 def fits(n, steps, threads):
-    """Seconds of whole fits, of the wall and of all cores, the least of three; with validation too, and by JAX's vmap."""
+    """Print the seconds of whole fits of n networks, of the wall and of all cores, the least of three.
+
+    Each fit makes `steps` updates. Fits with validation too and fits by JAX's vmap have rows of their own.
+    """
     from fastbptt import fit_many
 
     population, X, D = make(n, 4)
@@ -142,7 +184,10 @@ def fits(n, steps, threads):
 
 
 def torch_adam(population, X, D, steps, threads, networks=10):
-    """Seconds of the fits of the first networks by PyTorch, one after the other, and their losses before the last step."""
+    """Return the seconds of the fits of the first networks by PyTorch, and their losses before the last step.
+
+    They are trained one after the other.
+    """
     try:
         import torch
     except ImportError:
@@ -170,7 +215,10 @@ def torch_adam(population, X, D, steps, threads, networks=10):
 
 
 def jax_adam(population, X, D, steps):
-    """The same by JAX: vmap over the networks inside a scan over the steps, compiled before it is timed; None without JAX."""
+    """Return a function that makes the same fits by JAX and returns the losses (n, steps); None without JAX.
+
+    It is vmap over the networks inside a scan over the steps, compiled before it is timed.
+    """
     try:
         import jax
         import jax.numpy as jnp
@@ -178,7 +226,9 @@ def jax_adam(population, X, D, steps):
         return None
 
     def loss(p, D):
+        """Return the loss of one network."""
         def step(s, a):
+            """Return the state after a step, as carried and as kept, from the state before it and a = X W_xᵀ + b_s."""
             s = jnp.tanh(a + s @ p["W_s"].T)
             return s, s
 
@@ -189,6 +239,7 @@ def jax_adam(population, X, D, steps):
     gradient = jax.vmap(jax.value_and_grad(loss))
 
     def update(carried, count):
+        """Make one update of Adam for all networks: return parameters and both means, and the losses before it."""
         p, m, v = carried
         losses, g = gradient(p, D)
         m = {k: 0.9 * m[k] + 0.1 * g[k] for k in g}
@@ -204,18 +255,22 @@ def jax_adam(population, X, D, steps):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--networks", type=int, nargs="+", default=[8, 64, 512])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--units", choices=["plain", "gru", "lstm"], default="plain")
     parser.add_argument("--fits", action="store_true", help="whole fits in place of the table")
     arguments = parser.parse_args()
+    if arguments.fits and arguments.units != "plain":
+        parser.error("--fits has plain units only")
     os.environ |= environment_of(arguments.threads)
     print(f"{processor()}; {arguments.threads} threads")
     if arguments.fits:
         fits(1000, 1000, arguments.threads)
     else:
-        table(arguments.hidden, arguments.networks, arguments.threads)
+        table(arguments.hidden, arguments.networks, arguments.threads, arguments.units)
 
 
 if __name__ == "__main__":

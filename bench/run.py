@@ -7,7 +7,7 @@
     python bench/run.py --what forward adam first import memory --cells 16,100,8,32,4
     python bench/run.py --random 20 --seed 1 --contenders fastbptt jax_hand numba
     python bench/run.py --cells gated               # seven cells with GRU and with LSTM units
-    python bench/run.py --random 100 --seed 1 --units gru lstm
+    python bench/run.py --random 100 --seed 1 --units gru lstm --output random.csv  # report.py sums up what was lost
     python bench/run.py --lengths full equal uniform geometric --cells 32,100,10,64,10  # sequences of unequal length
     python bench/report.py results.csv              # tables and pictures
 
@@ -66,7 +66,10 @@ class Process:
     """A contender's process: process.ask(method, ...) is that method of worker.Worker in it."""
 
     def __init__(self, name, threads, more=None):
-        """`more`: variables of its environment that go before all others."""
+        """Start the process of the contender `name` with this number of threads.
+
+        `more` are variables of its environment that override all others.
+        """
         environment = os.environ | environment_of(threads)
         if name in REGISTRY:
             environment |= dict(REGISTRY[name].environment)
@@ -80,11 +83,15 @@ class Process:
         return self
 
     def __exit__(self, *_):
+        """End the process."""
         self.process.kill()
         self.process.communicate()
 
     def ask(self, *message):
-        """Its answer. In between it is stopped: an idle thread of a BLAS or of OpenMP goes on looking for work for a while."""
+        """Return the process's answer to a message (method, *arguments).
+
+        In between it is stopped: an idle thread of a BLAS or of OpenMP goes on looking for work for a while.
+        """
         try:
             self.process.send_signal(signal.SIGCONT)
             pickle.dump(message, self.process.stdin)
@@ -99,7 +106,10 @@ class Process:
 
 
 def environment_of(threads):
-    """Every library's own word for the number of threads; NPROC is XLA's, which else takes all cores."""
+    """Return the environment variables that set every library's number of threads.
+
+    NPROC is XLA's, which otherwise takes all cores.
+    """
     words = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "FASTBPTT_NUM_THREADS",
              "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")
     found = dict.fromkeys(words, str(threads))
@@ -111,8 +121,11 @@ def environment_of(threads):
 # ---- Checking
 
 
-def truth(cell, dtype, what):
-    """What the float64 reference makes of the very numbers that the contenders get."""
+def reference_result(cell, dtype, what):
+    """Return what the float64 reference computes from the same numbers that the contenders get.
+
+    `what` is "gradients", "forward" or "adam". For the latter, it is the parameters before and after ADAM_STEPS updates.
+    """
     from fastbptt import reference
 
     parameters, X, D, lengths = cases.make(cell, dtype)
@@ -132,7 +145,10 @@ def truth(cell, dtype, what):
 
 
 def largest_error(result, right, what):
-    """The largest error of loss, outputs and gradients, each relative to its largest entry; Adam's as said above."""
+    """Return the largest error of loss, outputs and gradients, each relative to its largest entry; Adam's as said above.
+
+    `result` is a contender's, `right` comes from `reference_result`, and `what` is the kind of work.
+    """
     if what == "adam":
         before, after = right
         missed = sum(np.square(result[name] - after[name]).sum() for name in after)
@@ -144,19 +160,22 @@ def largest_error(result, right, what):
     return float(max(np.abs(found - value).max() / (np.abs(value).max() or 1) for found, value in pairs))
 
 
-def place(cell):
-    """The sizes of a cell, its units if they are gated, and its lengths."""
+def describe_cell(cell):
+    """Return the sizes of a cell, its units if they are gated, and its lengths as text."""
     units = "" if cell.units == "plain" else f"{cell.units} "
     return f"{','.join(map(str, cell.sizes))} {units}{cell.lengths}".rstrip()
 
 
 def check(contender, cell, dtype, what, result, right):
-    """The largest error, or None where it is too large: a peer is then left out of the cell, and fastbptt ends the run."""
+    """Return the largest error of a contender's result, or None if it is too large.
+
+    A peer is then left out of the cell, and fastbptt ends the run. `right` comes from `reference_result`.
+    """
     error = largest_error(result, right, what)
     limit = max(ADAM_TOLERANCES[dtype], contender.adam_tolerance) if what == "adam" else TOLERANCES[dtype]
     if error < limit:
         return error
-    words = (f"{contender.title} is wrong at {place(cell)}, {what}: "
+    words = (f"{contender.title} is wrong at {describe_cell(cell)}, {what}: "
              f"error {error:.1e}, allowed {limit:.0e}; it was not timed")
     if contender.group == "fastbptt":
         sys.exit(words)
@@ -166,19 +185,23 @@ def check(contender, cell, dtype, what, result, right):
 # ---- Timing
 
 
-def own_cell(name, cell):
-    """What a contender is given for a cell."""
+def timed_cell(name, cell):
+    """Return the cell that a contender is given for a cell: full batches for the contender of that name."""
     return cases.full_batches(cell) if REGISTRY[name].full_batches else cell
 
 
 def measure(cell, dtype, threads, what, processes, gemm, seconds):
-    """A row for each contender, from samples of all in turn until the time is up."""
+    """Yield a row for each contender, from samples of all in turn until `seconds` have passed.
+
+    `processes` are the contenders' by name. `gemm` is the process of the large product, which is sampled in between.
+    Contenders with wrong results are left out.
+    """
     ready, rights = {}, {}
     for name, process in processes.items():
         if REGISTRY[name].takes(cell, dtype, what):
-            own = own_cell(name, cell)
+            own = timed_cell(name, cell)
             if own not in rights:
-                rights[own] = truth(own, dtype, what)
+                rights[own] = reference_result(own, dtype, what)
             result, variant, calls = process.ask("prepare", own, dtype, threads, what)
             error = check(REGISTRY[name], own, dtype, what, result, rights[own])
             if error is not None:
@@ -196,19 +219,22 @@ def measure(cell, dtype, threads, what, processes, gemm, seconds):
     for name, about in ready.items():
         passed, used = times[name].T
         median = np.median(passed)
-        yield about | row(what, cell, dtype, threads, name, "us", passed * 1e6, base and base * 1e6) | {
-            "gflops": f"{1e-9 * cases.flops(own_cell(name, cell), what) / median:.2f}", "gemm_gflops": f"{peak:.1f}",
+        yield about | make_row(what, cell, dtype, threads, name, "us", passed * 1e6, base and base * 1e6) | {
+            "gflops": f"{1e-9 * cases.flops(timed_cell(name, cell), what) / median:.2f}", "gemm_gflops": f"{peak:.1f}",
             "cpu": f"{np.median(used / passed):.2f}"}
 
 
 def measure_fresh(cell, dtype, threads, what, names):
-    """A row for each contender, from FRESH_ROUNDS new processes, taken in turn; memory gives two."""
+    """Yield a row for each contender of `names`, from FRESH_ROUNDS new processes, taken in turn; memory gives two rows.
+
+    `what` is one of FRESH.
+    """
     found = {name: [] for name in names if REGISTRY[name].takes(cell, dtype, what)}
     for _ in range(FRESH_ROUNDS):
         for name in found:
             with Process(name, threads) as process:
                 found[name].append(process.ask("imports") if what == "import"
-                                   else process.ask(what, own_cell(name, cell), dtype, threads))
+                                   else process.ask(what, timed_cell(name, cell), dtype, threads))
     figures = {name: np.array(values) for name, values in found.items()}
     kinds = [("memory", "MB", [1e-6, 0]), ("memory, whole process", "MB", [0, 1e-6])] if what == "memory" \
         else [(what, "us", 1e6)]
@@ -217,10 +243,14 @@ def measure_fresh(cell, dtype, threads, what, names):
                   for name, array in figures.items()}
         base = np.median(values["fastbptt"]) if "fastbptt" in values else None
         for name in values:
-            yield row(title, cell, dtype, threads, name, unit, values[name], base)
+            yield make_row(title, cell, dtype, threads, name, unit, values[name], base)
 
 
-def row(what, cell, dtype, threads, name, unit, values, base):
+def make_row(what, cell, dtype, threads, name, unit, values, base):
+    """Return a row of the CSV, a dict, from the figures `values` of the contender `name`, in this unit.
+
+    `base` is fastbptt's median, or None.
+    """
     median = np.median(values)
     place = (*cell.sizes, cell.units, cell.lengths) if cell else [""] * 7
     return dict(zip(COLUMNS[:11], [what, *place, dtype, threads, REGISTRY[name].title])) | {
@@ -232,6 +262,7 @@ def row(what, cell, dtype, threads, name, unit, values, base):
 
 
 def processor():
+    """Return the name of the processor and its vector extensions."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -241,28 +272,32 @@ def processor():
     return f"{model[1] if model else platform.machine()}, {' '.join(vectors)}"
 
 
-def flags():
-    """The compiler's flags as setup.py names them."""
+def compiler_flags():
+    """Return the compiler's flags as setup.py names them."""
     setup = Path(__file__).resolve().parent.parent / "setup.py"
     text = setup.read_text(encoding="utf-8") if setup.exists() else ""
     found = re.search(r"^FLAGS = (.*(?:\n +.*)*)", text, re.MULTILINE)
     return " ".join(found[1].split()) if found else "not found"
 
 
-def peak(gemm, dtype, threads):
-    """GFLOP/s of the best of five large products."""
+def peak_gflops(gemm, dtype, threads):
+    """Return the GFLOP/s of the best of five large products in the process `gemm`."""
     gemm.ask("prepare", cases.QUICK[0], dtype, threads, "gradients")
     return 2e-9 * Product.N**3 / min(gemm.ask("sample")[0] for _ in range(5))
 
 
-def header(arguments, processes, gemm, missing):
+def header_lines(arguments, processes, gemm, missing):
+    """Yield the lines about the run that stand above the CSV: processor, versions, threads, meaning of the columns.
+
+    `missing` has the reason for each contender that is left out.
+    """
     yield f"command: python bench/run.py {' '.join(sys.argv[1:])}".rstrip()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield f"processor: {processor()}; {usable} cores for this process"
     yield f"system: {platform.platform()}"
     if "fastbptt" in processes:
         version, compiler, kernels = processes["fastbptt"].ask("core")
-        yield f"fastbptt: {version}, kernel set {kernels}, built by {compiler}; flags in setup.py: {flags()}"
+        yield f"fastbptt: {version}, kernel set {kernels}, built by {compiler}; flags in setup.py: {compiler_flags()}"
     versions = {f"numpy {np.__version__}", f"scipy {scipy.__version__}"}
     versions.update(*(REGISTRY[name].versions() for name in processes))
     yield f"versions: Python {platform.python_version()}, {', '.join(sorted(versions))}"
@@ -272,7 +307,7 @@ def header(arguments, processes, gemm, missing):
         yield f"threads of {REGISTRY[name].title}: {'; '.join(process.ask('describe'))}"
     for dtype in arguments.dtype:
         product = f"{'sgemm' if dtype == 'float32' else 'dgemm'} of {Product.N} x {Product.N}"
-        yield f"peak: {peak(gemm, dtype, arguments.threads):.1f} GFLOP/s, {product}, {arguments.threads} threads"
+        yield f"peak: {peak_gflops(gemm, dtype, arguments.threads):.1f} GFLOP/s, {product}, {arguments.threads} threads"
     yield f"threads of the peak: {'; '.join(gemm.ask('describe'))}"
     yield f"OPENBLAS_CORETYPE: {os.environ.get('OPENBLAS_CORETYPE', 'not set')}"
     yield f"FASTBPTT_SIMD: {os.environ.get('FASTBPTT_SIMD', 'not set')}"
@@ -295,6 +330,7 @@ def header(arguments, processes, gemm, missing):
 
 
 def parse():
+    """Return the command line's arguments, with `cells` as a list of cases.Cell."""
     parser = argparse.ArgumentParser(description="Time fastbptt and its peers on the same work.")
     parser.add_argument("--cells", nargs="+", default=None,
                         help=f"{', '.join(cases.GROUPS)}, or B,T,I,H,O (default quick)")
@@ -322,7 +358,8 @@ def parse():
     return arguments
 
 
-def rows(arguments, processes, gemm):
+def measure_all(arguments, processes, gemm):
+    """Yield the rows of all kinds of work, dtypes and cells."""
     for what in arguments.what:
         for dtype in arguments.dtype:
             if what == "import":
@@ -336,6 +373,7 @@ def rows(arguments, processes, gemm):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     arguments = parse()
     if REGISTRY["fastbptt"].missing():
         sys.exit("bench/run.py times the installed package: run `pip install .` first")
@@ -349,11 +387,11 @@ def main():
                                      if arguments.output else nullcontext(sys.stdout))
         processes = {name: stack.enter_context(Process(name, arguments.threads)) for name in names}
         gemm = stack.enter_context(Process("gemm", arguments.threads))
-        for line in header(arguments, processes, gemm, missing):
+        for line in header_lines(arguments, processes, gemm, missing):
             print(f"# {line}", file=output)
         writer = csv.DictWriter(output, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for found in rows(arguments, processes, gemm):
+        for found in measure_all(arguments, processes, gemm):
             writer.writerow(found)
             output.flush()
             if found["ratio"] and float(found["ratio"]) < 1 and found["group"] != "fastbptt":

@@ -37,6 +37,7 @@ RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def make(cell):
+    """Return a network of the cell's sizes, X and D."""
     import fastbptt
 
     B, T, I, H, O = cell
@@ -45,10 +46,11 @@ def make(cell):
     return net, rng.standard_normal((T, B, I)).astype("f4"), rng.standard_normal((T, B, O)).astype("f4")
 
 
-def seconds(net, X, D, updates, **more):
-    """Wall and processor time of an update, in a fit of so many of the parameters as they are at first; the network then.
+def seconds_of_update(net, X, D, updates, **more):
+    """Return wall and processor time of an update, in a fit from the network's parameters, and the network after it.
 
-    Without the processor time of exchanges, in which MPI waits at full speed.
+    `updates` is the number of updates of the fit, and `more` has further arguments of it. The processor time of exchanges is
+    left out, because MPI waits at full speed in them.
     """
     net = net.copy()
     B = more.pop("batch_size", X.shape[1])
@@ -65,44 +67,54 @@ class Timed:
     """A communicator that adds up the processor time of its exchanges."""
 
     def __init__(self, comm):
+        """Stand for `comm`, a communicator of mpi4py. `spent` are the processor seconds of its exchanges."""
         self.comm, self.spent = comm, 0.0
         self.Get_rank, self.Get_size, self.Abort = comm.Get_rank, comm.Get_size, comm.Abort
         self.Reduce, self.Bcast, self.Allgather = map(self._timed, (comm.Reduce, comm.Bcast, comm.Allgather))
 
     def _timed(self, operation):
+        """Return the operation with its processor time added to `spent`."""
         def timed(*arguments, **more):
+            """Call the operation, and add its processor time."""
             begin = time.process_time()
             operation(*arguments, **more)
             self.spent += time.process_time() - begin
         return timed
 
     def Dup(self):
+        """Return self: the times are for all uses together."""
         return self
 
     def Free(self):
+        """Do nothing."""
         pass
 
 
 def table(header, rows):
+    """Print a table in Markdown from the header and rows of text."""
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
     for row in rows:
         print("| " + " | ".join(row) + " |", flush=True)
 
 
-def millis(samples):
+def format_ms(samples):
+    """Return the median and the least of some seconds as milliseconds."""
     return f"{1e3 * statistics.median(samples):.3g} ({1e3 * min(samples):.3g})"
 
 
-def message(net):
-    """Bytes that are broadcast: the parameters and nine numbers."""
+def message_bytes(net):
+    """Return the bytes that are broadcast in each update: the parameters and nine numbers."""
     return net.theta.nbytes + 72
 
 
 # ---- Measured
 
 
-def rest(comm, own):
-    """Rank 0's own(), while the others sleep; they would else wait at full speed."""
+def run_while_others_sleep(comm, own):
+    """Return own() on rank 0 of the communicator, while the other ranks sleep.
+
+    They would otherwise wait at full speed.
+    """
     result = own() if comm.Get_rank() == 0 else None
     request = comm.Ibarrier()
     while not request.Test():
@@ -111,6 +123,7 @@ def rest(comm, own):
 
 
 def measure(cells, rounds, comm):
+    """Print the table of measured times of one process, its threads, and the ranks."""
     rank, size = comm.Get_rank(), comm.Get_size()
     rows = []
     for cell in cells:
@@ -118,8 +131,8 @@ def measure(cells, rounds, comm):
         B = cell[0]
         mine = slice(B * rank // size, B * (rank + 1) // size)
         part = {"batch_size": B, "communicator": Timed(comm)}
-        alone = rest(comm, lambda: seconds(net, X, D, 5)[2])
-        each, _, together = seconds(net, X[:, mine], D[:, mine], 5, **part)
+        alone = run_while_others_sleep(comm, lambda: seconds_of_update(net, X, D, 5)[2])
+        each, _, together = seconds_of_update(net, X[:, mine], D[:, mine], 5, **part)
         if rank == 0:
             np.testing.assert_allclose(together.theta, alone.theta, atol=5e-5)
         updates = min(1000, max(5, math.ceil(0.05 / each)))
@@ -128,11 +141,12 @@ def measure(cells, rounds, comm):
         received, found = np.empty_like(theta), {name: [] for name in ("one", "threads", "ranks", "exchange", "work", "share")}
         for _ in range(rounds):
             for name, threads in (("one", 1), ("threads", size)):
-                taken = rest(comm, lambda threads=threads: seconds(net, X, D, updates, n_threads=threads)[:2]) or (0, 0)
+                taken = run_while_others_sleep(comm, lambda threads=threads: seconds_of_update(
+                    net, X, D, updates, n_threads=threads)[:2]) or (0, 0)
                 found[name].append(taken[0])
                 if threads == 1:
                     found["work"].append(taken[1])
-            wall, worked, _ = seconds(net, X[:, mine], D[:, mine], updates, **part)
+            wall, worked, _ = seconds_of_update(net, X[:, mine], D[:, mine], updates, **part)
             found["ranks"].append(wall)
             found["share"].append(max(comm.allgather(worked)))
             for _ in range(20):
@@ -144,9 +158,10 @@ def measure(cells, rounds, comm):
         if rank == 0:
             expected = statistics.median(found["share"]) + min(found["exchange"])
             gain = [statistics.median(a / b for a, b in zip(found["one"], found[name])) for name in ("threads", "ranks")]
-            rows.append([", ".join(map(str, cell)), f"{len(theta)}", f"{message(net) / 1024:.1f}", millis(found["one"]),
-                         f"{millis(found['threads'])}", f"{gain[0]:.2f}", f"{millis(found['ranks'])}", f"{gain[1]:.2f}",
-                         millis(found["exchange"]), millis(found["work"]), millis(found["share"]),
+            rows.append([", ".join(map(str, cell)), f"{len(theta)}", f"{message_bytes(net) / 1024:.1f}",
+                         format_ms(found["one"]), f"{format_ms(found['threads'])}", f"{gain[0]:.2f}",
+                         f"{format_ms(found['ranks'])}", f"{gain[1]:.2f}",
+                         format_ms(found["exchange"]), format_ms(found["work"]), format_ms(found["share"]),
                          f"{statistics.median(found['work']) / expected:.2f}"])
     if rank == 0:
         print(f"{processor()}, {os.cpu_count()} cores; {rounds} rounds; ms an update, median (least)\n")
@@ -158,8 +173,8 @@ def measure(cells, rounds, comm):
 # ---- Expected
 
 
-def exchange(ranks, n, latency, bandwidth):
-    """Seconds of a Reduce and a Bcast of n bytes."""
+def exchange_seconds(ranks, n, latency, bandwidth):
+    """Return the seconds of a Reduce and a Bcast of n bytes on so many ranks, by the model of the module's docstring."""
     if ranks == 1:
         return 0.0
     steps = math.ceil(math.log2(ranks))
@@ -168,6 +183,10 @@ def exchange(ranks, n, latency, bandwidth):
 
 
 def model(cells, rounds, latency, bandwidth):
+    """Print the table of the model for RANKS and these cells. `rounds` is the number of samples of each time.
+
+    `latency` is in seconds, and `bandwidth` in bytes per second.
+    """
     try:
         from mpi4py import MPI
         comm = Timed(MPI.COMM_SELF)
@@ -182,16 +201,16 @@ def model(cells, rounds, latency, bandwidth):
         python = []
         for _ in range(rounds):
             for share in shares:
-                samples[share].append(seconds(net, X[:, :share], D[:, :share], 20)[1])
+                samples[share].append(seconds_of_update(net, X[:, :share], D[:, :share], 20)[1])
             if comm is not None:
-                python.append(seconds(net, X[:, :1], D[:, :1], 100, communicator=comm)[1]
-                              - seconds(net, X[:, :1], D[:, :1], 100)[1])
+                python.append(seconds_of_update(net, X[:, :1], D[:, :1], 100, communicator=comm)[1]
+                              - seconds_of_update(net, X[:, :1], D[:, :1], 100)[1])
         own = statistics.median(python) if python else 0.0
         whole = statistics.median(samples[cell[0]])
-        row = [", ".join(map(str, cell)), f"{message(net) / 1024:.1f}", f"{1e3 * own:.2g}"]
+        row = [", ".join(map(str, cell)), f"{message_bytes(net) / 1024:.1f}", f"{1e3 * own:.2g}"]
         for ranks in RANKS:
             t = statistics.median(samples[-(-cell[0] // ranks)])
-            c = exchange(ranks, message(net), latency, bandwidth)
+            c = exchange_seconds(ranks, message_bytes(net), latency, bandwidth)
             total = t + (c + max(0.0, own) if ranks > 1 else 0)
             row.append(f"{1e3 * t:.3g} + {1e3 * c:.2g}: {whole / total:.3g}" if ranks <= cell[0] else "")
         rows.append(row)
@@ -199,6 +218,7 @@ def model(cells, rounds, latency, bandwidth):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", nargs="+", default=CELLS)
     parser.add_argument("--rounds", type=int, default=25)

@@ -31,9 +31,11 @@ class Product:
 
     @staticmethod
     def variants(problem):
+        """Return the only variant."""
         return ("",)
 
     def __init__(self, problem, variant=""):
+        """Make a matrix of N columns in the dtype of `problem`, a Problem; `variant` is not used."""
         import numpy as np
         from scipy.linalg import blas
 
@@ -41,12 +43,14 @@ class Product:
         self.product = blas.sgemm if problem.dtype == "float32" else blas.dgemm
 
     def gradients(self):
+        """Compute the product."""
         return self.product(1, self.A, self.A)
 
     forward = adam = parameters = gradients
 
     @staticmethod
     def threads():
+        """Return the number of threads, as text."""
         return "as SciPy's BLAS"
 
 
@@ -54,12 +58,16 @@ class Sampler:
     """Samples of a call that takes about so many seconds, divided by the number of updates that it makes."""
 
     def __init__(self, call, seconds, updates=1):
+        """Choose how many times `call` is called in a sample, and before it to warm up.
+
+        `seconds` is the time of one call, measured before, and `updates` the number of updates that it makes.
+        """
         self.call, self.updates = call, updates
         self.count = max(1, round(SAMPLE_SECONDS / seconds))
         self.warm = max(seconds < WARM_ONCE, round(WARM_SECONDS / seconds))
 
     def sample(self):
-        """Seconds and processor seconds of a call."""
+        """Return the seconds and processor seconds of a call, as means over a sample."""
         call, count = self.call, self.count
         gc.disable()
         for _ in range(self.warm):
@@ -73,14 +81,17 @@ class Sampler:
 
 
 class Worker:
+    """Times one contender, `name` of REGISTRY, in this process. Another name stands for Product."""
+
     def __init__(self, name):
         self.entry = contenders.REGISTRY.get(name)
 
     def type(self):
+        """Return the class of the contender."""
         return self.entry.load() if self.entry else Product
 
     def describe(self):
-        """Lines about threads, BLAS and kernels in this process."""
+        """Return lines about threads, BLAS and kernels in this process."""
         import threadpoolctl
 
         kind = self.type()
@@ -91,7 +102,7 @@ class Worker:
         return lines
 
     def core(self):
-        """What only fastbptt knows of itself: version, compiler, kernel set."""
+        """Return what only fastbptt knows of itself: version, compiler, kernel set."""
         import fastbptt
 
         if not getattr(fastbptt._core, "__file__", "").endswith((".so", ".pyd")):
@@ -99,12 +110,16 @@ class Worker:
         return fastbptt.__version__, fastbptt._core.compiler(), fastbptt._core.kernel_set()
 
     def problem(self, cell, dtype, threads):
+        """Return the contenders.Problem of a cell."""
         import cases
 
         return contenders.Problem(*cell.sizes, dtype, threads, *cases.make(cell, dtype), cell.units)
 
     def prepare(self, cell, dtype, threads, what):
-        """The fastest variant stands ready; its result, its name, and the number of calls of a sample."""
+        """Prepare the fastest variant for `sample`. Return its result, its name, and the number of calls of a sample.
+
+        `what` is the method to time: "gradients", "forward" or "adam".
+        """
         kind, problem = self.type(), self.problem(cell, dtype, threads)
         calls, results, updates = {}, {}, {}
         for variant in kind.variants(problem):
@@ -113,9 +128,9 @@ class Worker:
             if what == "adam":
                 for _ in range(ADAM_STEPS):
                     call()
-                results[variant] = plain(contender.parameters())
+                results[variant] = to_numpy(contender.parameters())
             else:
-                results[variant] = plain(call())
+                results[variant] = to_numpy(call())
             calls[variant], updates[variant] = getattr(contender, "timed", call), getattr(contender, "updates", 1)
         times, end = dict.fromkeys(calls, math.inf), time.perf_counter() + CHOICE_SECONDS * len(calls)
         while max(times.values()) == math.inf or time.perf_counter() < end:
@@ -129,18 +144,19 @@ class Worker:
         return results[fastest], fastest, self.sampler.count
 
     def sample(self):
+        """Return a sample of the prepared variant: seconds and processor seconds of a call."""
         return self.sampler.sample()
 
     def spaced(self, gap, seconds):
-        """Sum of the seconds of the calls of the prepared variant, with `gap` seconds of sleep before each, and their number."""
+        """Return the sum of the seconds of calls with `gap` seconds of sleep before each, and their number."""
         return sum_calls(self.sampler.call, lambda: time.sleep(gap), seconds)
 
     def repeat(self, seconds):
-        """Sum of the seconds of the calls of the prepared variant, one after another, and their number."""
+        """Return the sum of the seconds of calls of the prepared variant, one after another, and their number."""
         return sum_calls(self.sampler.call, None, seconds)
 
     def alternate(self, name, cell, dtype, threads, seconds):
-        """As `spaced`, with a call of the contender `name` in this process before each call."""
+        """Return what `spaced` does, with a call of the contender `name` in this process in place of the sleep."""
         if getattr(self, "other", None) is None:
             kind, problem = contenders.REGISTRY[name].load(), self.problem(cell, dtype, threads)
             self.other = kind(problem, kind.variants(problem)[0])
@@ -148,13 +164,16 @@ class Worker:
         return sum_calls(self.sampler.call, self.other.gradients, seconds)
 
     def imports(self):
-        """Seconds that importing the contender's library takes, with whatever it imports."""
+        """Return the seconds that importing the contender's library takes, with whatever it imports."""
         start = time.perf_counter()
         importlib.import_module(self.entry.needs[0])
         return time.perf_counter() - start
 
     def first(self, cell, dtype, threads):
-        """Seconds of making the contender and of its first call, compilation included, its modules being imported."""
+        """Return the seconds of making the contender and of its first call, with compilation.
+
+        Its modules were imported before.
+        """
         kind, problem = self.type(), self.problem(cell, dtype, threads)
         variant = kind.variants(problem)[0]
         start = time.perf_counter()
@@ -162,20 +181,23 @@ class Worker:
         return time.perf_counter() - start
 
     def memory(self, cell, dtype, threads):
-        """Bytes: by how much three calls, and what they need made, raise the resident memory; its peak as a whole."""
+        """Return by how many bytes three calls, and what they need made, raise the resident memory, and its peak as a whole."""
         kind, problem = self.type(), self.problem(cell, dtype, threads)
         gc.collect()
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        before = resident("VmRSS")
+        before = resident_bytes("VmRSS")
         contender = kind(problem, kind.variants(problem)[0])
         for _ in range(3):
             contender.gradients()
-        peak = resident("VmHWM")
+        peak = resident_bytes("VmHWM")
         return peak - before, peak
 
 
 def sum_calls(call, before, seconds):
-    """Sum of the seconds of the calls that begin within `seconds`, and their number. before(), which may be None, is not timed."""
+    """Return the sum of the seconds of the calls that begin within `seconds`, and their number.
+
+    before(), which may be None, runs before each call and is not timed.
+    """
     total, count, end = 0.0, 0, time.perf_counter() + seconds
     while True:
         if before:
@@ -188,22 +210,24 @@ def sum_calls(call, before, seconds):
             return total, count
 
 
-def resident(key):
+def resident_bytes(key):
+    """Return a number of bytes from the process's status, such as "VmRSS", the resident memory (Linux)."""
     return 1024 * int(re.search(rf"^{key}:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
 
 
-def plain(result):
-    """A result with NumPy arrays in the place of the contender's own."""
+def to_numpy(result):
+    """Return a contender's result, a number, an array, a dict or a tuple of such, with copies as NumPy arrays."""
     import numpy as np
 
     if isinstance(result, dict):
-        return {name: plain(value) for name, value in result.items()}
+        return {name: to_numpy(value) for name, value in result.items()}
     if isinstance(result, tuple):
-        return tuple(plain(value) for value in result)
+        return tuple(to_numpy(value) for value in result)
     return np.asarray(result).copy()
 
 
 def main():
+    """Answer the messages that run.py sends through standard input, until it closes it."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     worker = Worker(sys.argv[1])

@@ -10,19 +10,22 @@ import os
 import sys
 
 from . import optimizers, reference, __version__
-from .cli import forecast as _forecast, tasks as _solve
+from .cli import explain_gates as _explain_gates, forecast as _forecast, tasks as _solve
 from .cli.examples import explain_by_hand, _gradcheck
 from .cli.info import _info
 from .cli.output import FAILED, INTERRUPTED, REFUSED, Refusal
 from .cli.predict import _predict
-from .cli.train import CELLS, HIDDEN_SIZE, HORIZON, _train
+from .cli.train import HIDDEN_SIZE, HORIZON, _train
+from .forecasting import tables as _tables
 
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options):
+        """Make a parser that accepts no abbreviations of options."""
         super().__init__(**options, allow_abbrev=False)  # with abbreviations, a new option could change old command lines
 
     def error(self, message):  # one line; argparse would print the usage above it
+        """Raise Refusal with argparse's message."""
         raise Refusal(f"{message} ({self.prog} --help lists the options)")
 
 
@@ -60,10 +63,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _drop_output():
+    """Redirect standard output to the null device, so that Python does not report the closed pipe again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser():
+    """Return the parser of the command line.
+
+    Each command sets `run`, the function of the parsed arguments that executes it.
+    """
     parser = _Parser(prog="fastbptt", description="Recurrent networks, trained by exact back-propagation through "
                                                   "time.")
     parser.add_argument("--version", action="version", version=f"fastbptt {__version__}")
@@ -77,8 +85,9 @@ def _parser():
         "explain", help="compute back-propagation through time by hand: three steps, one unit",
         description="Compute back-propagation through time for a network of one unit and three steps, number by number, "
                     "down to one update that lowers the error.")
-    explain.add_argument("--cell", choices=("plain", "gru", "lstm"), default="plain", metavar="NAME",
-                         help="plain, gru or lstm (default: plain)")
+    explained = ("plain", *_explain_gates.CELLS)
+    explain.add_argument("--cell", choices=explained, default="plain", metavar="NAME",
+                         help=f"{', '.join(explained[:-1])} or {explained[-1]} (default: plain)")
     explain.add_argument("--svg", metavar="FILE", help="draw the unrolled network with its gradients to this file")
     explain.set_defaults(run=explain_by_hand)
 
@@ -90,8 +99,8 @@ def _parser():
                        help=f"one of {', '.join(reference.ACTIVATIONS)} (default: all)")
     check.add_argument("--loss", choices=reference.LOSSES, metavar="NAME",
                        help=f"one of {', '.join(reference.LOSSES)} (default: all)")
-    _option(check, "--hidden-size", _whole(1), 5, "hidden units")
-    _option(check, "--random-state", _whole(0), 0, "seed of parameters and data")
+    _add_option(check, "--hidden-size", _whole_number(1), 5, "hidden units")
+    _add_option(check, "--random-state", _whole_number(0), 0, "seed of parameters and data")
     check.set_defaults(run=_gradcheck)
 
     info = commands.add_parser("info", help="print versions, BLAS, processor, kernel set",
@@ -101,56 +110,80 @@ def _parser():
 
 
 def _add_train(commands):
+    """Add the parser of `fastbptt train` to the subparsers `commands`."""
     train = commands.add_parser(
         "train", help="train a network to forecast series, and test it on steps it never saw",
-        description="Train a network to forecast the series of a CSV file, or without a file the monthly sunspot numbers "
+        description="Train a network to forecast the series of a table, or without one the monthly sunspot numbers "
                     "of 1749 to 2008. The first 70 % of each series are for training. The next 10 % decide when to stop and "
-                    "all other choices. The last 20 % give the printed errors. A column of ISO dates is the axis. With --id "
-                    "the rows belong to several series, and one network learns from all of them. Without --id each target "
+                    "all other choices. The last 20 % give the printed errors. A column of dates, or of evenly spaced "
+                    "numbers, is the time axis. With --id the rows belong to several series, and one network learns from all of them. Without --id each target "
                     "column is forecast from all columns.")
-    train.add_argument("csv", nargs="?", metavar="CSV", help="file with columns of numbers, with or without dates")
+    train.add_argument("csv", nargs="?", metavar="CSV", help="table with columns of numbers: CSV with any separator, "
+                       "compressed or not, Excel, Parquet")
     train.add_argument("--target", nargs="+", metavar="COLUMN",
                        help="columns to forecast; numbers from 1 if there is no header (default: all columns of numbers)")
     train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
     train.add_argument("--id", metavar="COLUMN", help="column with the name of each row's series (default: one series)")
-    _option(train, "--horizon", _whole(1), HORIZON, "number of steps to forecast ahead")
-    train.add_argument("--cell", choices=list(CELLS), metavar="NAME", default="plain",
-                       help=f"what the units compute: {', '.join(CELLS)} (default: plain)")
-    _option(train, "--hidden-size", _whole(1), None,
+    _add_reading(train)
+    _add_option(train, "--horizon", _whole_number(1), HORIZON, "number of steps to forecast ahead")
+    train.add_argument("--cell", choices=reference.CELL_NAMES, metavar="NAME", default="plain",
+                       help=f"what the units compute: {', '.join(reference.CELL_NAMES)} (default: plain)")
+    _add_option(train, "--hidden-size", _whole_number(1), None,
             f"hidden units (default: {HIDDEN_SIZE}; with --task {_solve.HIDDEN_SIZE})")
-    _option(train, "--max-iter", _whole(1), 150, "epochs; with --task 100 updates each", metavar="EPOCHS")
+    _add_option(train, "--max-iter", _whole_number(1), 150, "epochs; with --task 100 updates each", metavar="EPOCHS")
     train.add_argument("--solver", choices=list(optimizers.OPTIMIZERS), metavar="NAME", default="adam",
                        help=f"one of {', '.join(optimizers.OPTIMIZERS)} (default: adam)")
-    _option(train, "--random-state", _whole(0), 0, "seed; the same seed gives the same run")
+    _add_option(train, "--random-state", _whole_number(0), 0, "seed; the same seed gives the same run")
     train.add_argument("--model", metavar="FILE", help="save the model to this file, with the last "
                        f"{_forecast.KEPT} rows of each series (default: the CSV's name, ending in .npz)")
     train.add_argument("--plot", metavar="FILE",
                        help="draw the picture to this file, .png, .svg ... (default: the CSV's name, ending in .png)")
     train.add_argument("--task", choices=list(_solve.TASKS), metavar="NAME",
                        help=f"train on a synthetic task instead: {', '.join(_solve.TASKS)}")
-    _option(train, "--length", _whole(1), None, "number of steps of a task's sequences, or of its delay")
+    _add_option(train, "--length", _whole_number(1), None, "number of steps of a task's sequences, or of its delay")
     train.set_defaults(run=_train)
 
 
 def _add_predict(commands):
+    """Add the parser of `fastbptt predict` to the subparsers `commands`."""
     predict = commands.add_parser(
         "predict", help="forecast beyond the end of the data, as CSV",
         description="Forecast beyond the end of a CSV file, with a model that `fastbptt train` has saved. The file needs the "
                     "same columns as the training data. Without a file, forecast beyond the end of the training data.")
     predict.add_argument("model", metavar="MODEL", help="file that `fastbptt train` has written")
     predict.add_argument("csv", nargs="?", metavar="CSV", help="file with the columns of the training data")
-    predict.add_argument("--steps", type=_whole(1), metavar="N", help="number of steps (default: the model's horizon)")
+    predict.add_argument("--steps", type=_whole_number(1), metavar="N", help="number of steps (default: the model's horizon)")
+    _add_reading(predict)
     predict.add_argument("--output", metavar="FILE", help="write the CSV to this file (default: standard output)")
     predict.set_defaults(run=_predict)
 
 
-def _option(parser, name, kind, default, words, metavar="N"):
+def _add_reading(command):
+    """Add the options of reading a table."""
+    default = "" if command.prog.endswith("train") else "; default: as in training"
+    command.add_argument("--time", metavar="COLUMN", help=f"column of times (found by itself{default})")
+    command.add_argument("--decimal", choices=(".", ","), metavar="SIGN",
+                         help=f"decimal sign, . or , and the other may separate thousands{default and f' ({default[2:]})'}")
+    command.add_argument("--dayfirst", action=argparse.BooleanOptionalAction, default=None,
+                         help="whether 01/02/2020 is in February (found by even spacing)")
+    command.add_argument("--fill", choices=_tables.FILLS, metavar="HOW",
+                         help=f"fill missing values and rows: {', '.join(_tables.FILLS)} "
+                              f"(default: {'refuse them' if not default else 'as in training'})")
+
+
+def _add_option(parser, name, kind, default, words, metavar="N"):
+    """Add an option with a value to a parser. Its help is `words` with the default, unless that is None.
+
+    `kind` converts the text of the value, and `metavar` stands for it in the help.
+    """
     shown = "" if default is None else f" (default: {default})"
     parser.add_argument(name, type=kind, default=default, metavar=metavar, help=words + shown)
 
 
-def _whole(smallest):
-    def whole(text):
+def _whole_number(smallest):
+    """Return a function that converts the text of an option to an int from `smallest` to 2**31 - 1, for argparse."""
+    def convert(text):
+        """Return the text as an int, or raise argparse's error."""
         try:
             value = int(text)
         except ValueError:
@@ -159,7 +192,7 @@ def _whole(smallest):
             raise argparse.ArgumentTypeError(f"expected a whole number from {smallest}, got {text!r}")
         return value
 
-    return whole
+    return convert
 
 
 if __name__ == "__main__":

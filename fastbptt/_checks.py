@@ -182,7 +182,7 @@ OF_CONSTRUCTORS = ("alpha", "weight_decay", "momentum", "batch_first", "time_maj
 
 
 def foreign(owner, name, estimator=False):
-    """Return the message for an option that other packages call `name`, or None if FOREIGN does not have the name.
+    """Return the error message for an option that other packages call `name`, or None if FOREIGN does not have the name.
 
     `owner` is the name of the class. `estimator` selects the hint for estimators.
     """
@@ -200,12 +200,16 @@ def unknown_option(owner, name, options):
 
 
 def refuses_unknown_options(init: _Init) -> _Init:
-    """Return a network's constructor that first raises TypeError for unknown options, before Python reports missing ones."""
+    """Return a network's constructor `init` that first raises TypeError for unknown options.
+
+    Python would report missing ones before unknown ones.
+    """
     names = [name for name, parameter in inspect.signature(init).parameters.items()
              if parameter.kind is not parameter.VAR_KEYWORD][1:]
 
     @functools.wraps(init)
     def checked(self, *args, **options):
+        """Call the constructor if it takes all names in `options`, by its signature or the class's `_more_options`."""
         known = names + list(getattr(self, "_more_options", ()))
         for name in options:
             if name not in known:
@@ -221,6 +225,7 @@ def names_our_arguments(*methods: str) -> Callable[[_Kind], _Kind]:
     Exceptions of the method itself pass through. An unknown name that has no hint gets Python's own message.
     """
     def decorate(kind: _Kind) -> _Kind:
+        """Return the class with the check added to each of the methods."""
         for name in methods:
             setattr(kind, name, names_our_argument(getattr(kind, name), f"{kind.__name__}.{name}", kind))
         return kind
@@ -237,6 +242,7 @@ def names_our_argument(function, owner, kind=None):
 
     @functools.wraps(function)
     def checked(*args, **given):
+        """Call the function after the names of its arguments are checked."""
         if not given.keys() <= known:
             for name in given:
                 if name not in known and (message := unknown_argument(owner, name, known, kind)):
@@ -263,7 +269,10 @@ def unknown_argument(owner, name, known, kind=None):
 
 
 def choose(name, value, choices):
-    """Return `value` if it is one of the strings `choices`. Raise ValueError with the nearest choices if it is not."""
+    """Return `value` if it is one of the strings `choices`. Raise ValueError with the nearest choices if it is not.
+
+    `name` is the name of the argument. Values that other packages use for it (FOREIGN_VALUES) get a hint.
+    """
     if isinstance(value, str) and value in choices:
         return value
     if not isinstance(value, str):
@@ -281,8 +290,11 @@ def choose(name, value, choices):
 
 
 def size(name, value, smallest=1):
-    """Return `value` as an int. Raise TypeError for other types, ValueError unless it is from `smallest` to 2**31 - 1."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    """Return `value` as an int, for numbers of things. Raise TypeError for other types, ValueError if it is out of range.
+
+    The range is from `smallest` to 2**31 - 1, which C code can hold.
+    """
+    if type(value) is not int and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{name} must be an int, got {type(value).__name__} {value!r}")
     if not smallest <= value <= 2**31 - 1:
         raise ValueError(f"{name} must be from {smallest} to {2**31 - 1}, got {value}")
@@ -290,17 +302,20 @@ def size(name, value, smallest=1):
 
 
 def counted(number, word):
-    """Return a number with its noun, such as "1 epoch" or "3 epochs"."""
+    """Return the text of a number with its noun `word`, such as "1 epoch" or "3 epochs"."""
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def reasons(stopped):
-    """Return how often each reason occurs in the list `stopped`, such as "3 'epochs', 1 'patience'"."""
+    """Return a text with the number of networks per reason in the list `stopped`, such as "3 'epochs', 1 'patience'"."""
     return ", ".join(f"{stopped.count(reason)} {reason!r}" for reason in dict.fromkeys(stopped))
 
 
 def count(name, value):
-    """Return `value` as an int. Raise TypeError for other types, ValueError unless it is from 0 to 2**63 - 1."""
+    """Return `value` as an int, for positions of random streams. Raise TypeError for other types, ValueError if out of range.
+
+    The range is from 0 to 2**63 - 1.
+    """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an int, got {type(value).__name__} {value!r}")
     if not 0 <= value < 2**63:
@@ -332,12 +347,18 @@ def number(name, value, low, high=np.inf, low_allowed=False):
     return value
 
 
+MOST = 2**31 - 1  # of a dimension
+
+
 def array(name, value, dtype):
     """Return `value` as a C-contiguous, aligned array of `dtype` in native byte order. Copy only if it is not one already.
 
     Integers and booleans are converted to a floating `dtype`. Raise TypeError if `value` does not hold numbers, and ValueError
     for complex numbers, masked arrays and ragged lists.
     """
+    if (type(value) is np.ndarray and value.dtype == dtype and value.flags.carray and value.dtype.kind in "fi"
+            and max(value.shape, default=0) <= MOST):
+        return value  # nothing to convert: the rest takes 2 us, and a call of a small network 20
     refuse_masked(name, value)
     if value is None or isinstance(value, (str, bytes, dict)):
         raise TypeError(f"{name} must be an array of numbers, got {type(value).__name__}")
@@ -350,8 +371,8 @@ def array(name, value, dtype):
         refuse_ragged(name, value)
     if converted.dtype.kind == "c":
         raise ValueError(f"{name} is complex; complex input is supported only by fastbptt.reference")
-    if max(converted.shape, default=0) > 2**31 - 1:  # before a copy: it may be a huge broadcast view
-        raise ValueError(f"{name} has shape {converted.shape}; a dimension above 2147483647 exceeds what BLAS counts")
+    if max(converted.shape, default=0) > MOST:  # before a copy: it may be a huge broadcast view
+        raise ValueError(f"{name} has shape {converted.shape}; a dimension above {MOST} exceeds what BLAS counts")
     if converted.dtype.kind not in "buif":
         raise TypeError(f"{name} must be an array of numbers, got dtype {converted.dtype}")
     if np.dtype(dtype).kind == "i" and converted.dtype.kind == "f":
@@ -375,7 +396,10 @@ OVER_TIME = ("X", "D", "dY", "prefix", "weights", "resets")  # arguments whose f
 
 
 def refuse_ragged(name, value):
-    """Raise ValueError if an argument over time holds sequences of different lengths. The message names `to_time_major`."""
+    """Raise ValueError if `value` holds sequences of different lengths, for an argument `name` whose first axis is time.
+
+    The message names `to_time_major`. Other arguments and other values pass.
+    """
     if name.split()[-1] not in OVER_TIME or not isinstance(value, (list, tuple, np.ndarray)):
         return
     steps = sorted({len(item) for item in value if hasattr(item, "__len__") and not isinstance(item, (str, bytes, dict))})
@@ -413,13 +437,19 @@ def refuse_masked(name, value):
 
 
 def first(bad, axes):
-    """Return the index of the first True in `bad`, and its description such as "(t, b) = (3, 0)". `axes` names the axes."""
+    """Return the index of the first True in the bool array `bad`, and its description such as "(t, b) = (3, 0)".
+
+    `axes` has a letter for each axis.
+    """
     place = tuple(int(i) for i in np.argwhere(bad)[0])
     return place, f"({', '.join(axes[:len(place)])}) = {place}"
 
 
 def finite(name, value, axes, skip=None):
-    """Raise ValueError if `value` is NaN or infinite where `skip` is not True. The message names the first such index."""
+    """Raise ValueError if `value` is NaN or infinite where `skip` is not True. The message names the first such index.
+
+    `axes` has a letter for each axis of the array, such as "tbi".
+    """
     bad = ~np.isfinite(value)
     if skip is not None:
         bad &= ~skip
@@ -460,4 +490,6 @@ def short(value):
         return f"<array {value.shape}>"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {short(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, tuple) and any(isinstance(each, np.ndarray) for each in value):
+        return f"({', '.join(map(short, value))})"
     return repr(value)

@@ -7,7 +7,7 @@ overview and an example.
     plan    describes a network: sizes, activations, loss. Opaque, `plan_bytes()` bytes.
     batch   describes the data of one call: T, B, and pointers to arrays. Opaque, `batch_bytes()` bytes.
     theta   (P,) holds all parameters, one after another: W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,).
-            Parameters that the network does not have are left out. `plan_parameters` returns P, and
+            `plan_set_cell` and `plan_set_rank` add others. Parameters that the network does not have are left out. `plan_parameters` returns P, and
             `plan_parameter_offset` returns where each parameter begins. Gradients have the same layout.
     saved   holds what `backward` needs from `forward`. It must live from one to the other. Opaque, `saved_bytes` bytes.
     scratch is working memory of one call, `scratch_bytes` bytes. Its content before and after the call does not matter.
@@ -43,7 +43,7 @@ Rules for every function
 """
 
 cdef enum:
-    ABI = 1  # increases when programs that were compiled before would no longer work
+    ABI = 2  # increases when programs that were compiled before would no longer work
 
     STATUS_OK = 0
     STATUS_STOPPED = -1           # the batch's stop flag was set
@@ -67,32 +67,6 @@ cdef enum:
     STATUS_KERNELS = -19          # this build has no kernels without a BLAS, and the plan does not allow one
     STATUS_NOT_SAVED = -20        # forward with this plan and this batch did not fill saved
 
-    CELL_PLAIN = 0
-    CELL_GRU = 3                  # the reset gate multiplies after the product with W_s
-    CELL_GRU_BEFORE = 4           # before it
-    CELL_LSTM = 5
-
-    ACTIVATION_TANH = 0
-    ACTIVATION_RELU = 1
-    ACTIVATION_SIGMOID = 2
-    ACTIVATION_IDENTITY = 3
-    ACTIVATION_SOFTPLUS = 4
-    ACTIVATION_LEAKY_RELU = 5     # slope 0.01 below 0
-    ACTIVATION_ELU = 6
-    ACTIVATION_SOFTSIGN = 7
-    ACTIVATION_SOFTMAX = 8        # of outputs only
-    ACTIVATION_EXP = 9            # of outputs only
-    ACTIVATION_SILU = 10          # saved also holds the pre-activations, here and below
-    ACTIVATION_GELU = 11
-
-    LOSS_SQUARED_ERROR = 0        # (D - Y)², without ½. All losses are summed over the outputs
-    LOSS_ABSOLUTE_ERROR = 1
-    LOSS_HUBER = 2                # needs plan_set_huber
-    LOSS_QUANTILE = 3             # needs plan_set_quantile
-    LOSS_BINARY_CROSS_ENTROPY = 4 # needs ACTIVATION_SIGMOID of the outputs
-    LOSS_CROSS_ENTROPY = 5        # needs ACTIVATION_SOFTMAX of the outputs
-    LOSS_POISSON = 6              # needs ACTIVATION_EXP of the outputs
-
     REDUCTION_MEAN = 0            # E = Σ m e / Σ m over steps and sequences, with weights m; 0 if Σ m is 0
     REDUCTION_SUM = 1             # E = Σ m e
 
@@ -106,11 +80,16 @@ cdef enum:
     PARAMETER_B_Y = 4
     PARAMETER_S_0 = 5
     PARAMETER_B_N = 6             # of CELL_GRU only
+    PARAMETER_LEAK_LOGIT = 7      # with plan_set_trained_leak only
+    PARAMETER_M = 8               # with a rank only, in place of PARAMETER_W_S
+    PARAMETER_N = 9
 
     FOR_FORWARD = 0               # operations, for scratch_bytes
     FOR_BACKWARD = 1
     FOR_LOSS = 2                  # loss_and_gradients without a gradient
     FOR_LOSS_AND_GRADIENTS = 3
+
+include "kernels/constants.pxi"   # CELL_..., ACTIVATION_... and LOSS_...
 
 
 # Return the ABI of the installed package. Compare it with ABI once: a program compiled with another ABI must not continue.
@@ -125,7 +104,8 @@ cdef const char *status_text(int status) noexcept nogil
 # plan   (plan_bytes(),) 64-byte-aligned memory of the caller. plan_init_... sets all of it, whatever its content was.
 #
 # Each setter may be called at any time before threads share the plan. Its value applies to all later calls. The layout of
-# theta depends on the cell, the bias and the learnable initial state. Set these before you ask for the layout.
+# theta depends on the cell, the rank, the trained leak, the bias and the learnable initial state. Set these before you ask for the
+# layout.
 
 # Return the size of a plan in bytes.
 cdef Py_ssize_t plan_bytes() noexcept nogil
@@ -136,13 +116,29 @@ cdef Py_ssize_t plan_bytes() noexcept nogil
 cdef int plan_init_f32(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 
-# Set the cell: any CELL_.... With G gates (1, 3, 3, 4), W_x is (G H, I), W_s (G H, H) and b_s (G H,). The gates have the order
-# r, z, n (GRU) and i, f, g, o (LSTM). theta is one vector in the order W_x W_s b_s b_n W_y b_y S_0. A state has H numbers, that
-# of the LSTM 2 H: [h | c]. Where this file says (B, H) or (T+1, B, H) of states, S_0 and dS_0, it is (B, 2 H) of the LSTM.
+# Set the cell: any CELL_.... With G gates (1, 1, 1, 3, 3, 4), W_x is (G H, I), W_s (G H, H) and b_s (G H,). The gates have the
+# order r, z, n (GRU) and i, f, g, o (LSTM). theta is one vector in the order W_x W_s b_s b_n leak_logit W_y b_y S_0. A state has
+# H numbers, that of the LSTM 2 H: [h | c]. Where this file says (B, H) or (T+1, B, H) of states, S_0 and dS_0, it is (B, 2 H) of the LSTM.
 cdef int plan_set_cell(void *plan, int cell) noexcept nogil
 
-# Set the activation g1 of the hidden units: any ACTIVATION_... except softmax and exp, and with several gates also except silu
-# and gelu.
+# Set the rank R of W_s, from 1 to H: W_s is the product of M (G H, R) and the transpose of N (H, R). theta then holds M and N in
+# place of W_s: W_x M N b_s b_n leak_logit W_y b_y S_0. A call forms W_s in scratch. 0, the default: W_s has full rank. STATUS_SIZE: R is
+# below 0 or above H.
+cdef int plan_set_rank(void *plan, Py_ssize_t rank) noexcept nogil
+
+# Set the leak of CELL_RATE or CELL_CURRENT: λ for all units, or leaks (n,) with n = H. Each is above 0 and at most 1, and is 1 at
+# first. CELL_RATE computes S' = (1 - λ) S + λ g1(A), CELL_CURRENT S' = (1 - λ) S + λ A, where W_s and W_y read g1(S). The plan
+# keeps the pointer leaks: the array must live, and not change, as long as the plan is used. With another cell, calls return
+# STATUS_COMBINATION for a leak below 1, leaks of units and trained ones. The last of these three functions that is called counts.
+cdef int plan_set_leak(void *plan, double leak) noexcept nogil
+cdef int plan_set_leaks(void *plan, const double *leaks, Py_ssize_t n) noexcept nogil
+
+# Set whether leak_logit (H,) is a parameter of CELL_RATE or CELL_CURRENT (1) or not (0, then λ is 1). It determines
+# λ = 1 / (1 + exp(-leak_logit)).
+cdef int plan_set_trained_leak(void *plan, int trained) noexcept nogil
+
+# Set the activation g1 of the hidden units: any ACTIVATION_... that is not of outputs only. With several gates, silu and gelu are
+# STATUS_COMBINATION at each call.
 cdef int plan_set_activation(void *plan, int activation) noexcept nogil
 
 # Set the activation g2 of the outputs: ACTIVATION_IDENTITY, _SIGMOID, _TANH, _SOFTMAX or _EXP. It may be set before or after

@@ -1,12 +1,12 @@
 """Types of the compiled core. _core.pyx documents it."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar, final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.arguments import Batch, CallOptions, CallShape, KnownStates, UpdateMemory, Updates
+from .backends.arguments import CallShape, UpdateMemory, Updates
 
 _Array: TypeAlias = NDArray[np.floating]
 _Given: TypeAlias = Any  # a user's argument: the result is NotImplemented if its dtype, shape or layout is wrong
@@ -22,16 +22,49 @@ def set_default_threads(n: int) -> None: ...
 def threads() -> int: ...
 
 @final
+class Batch:
+    X: Final[Any]
+    D: Final[Any]
+    weights: Final[Any]
+    initial_state: Final[Any]
+    lengths: Final[Any]
+    resets: Final[Any]
+    def __new__(cls, X: Any, D: Any = None, weights: Any = None, initial_state: Any = None, lengths: Any = None,
+                 resets: Any = None) -> Batch: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def replace(self, **changes: Any) -> Batch: ...
+
+@final
+class CallOptions:
+    n_threads: Final[int]
+    memory_limit: Final[int]
+    draws: Final[Any]
+    tbptt: Final[tuple[int, int] | None]
+    input_gradient: Final[bool]
+    initial_state_gradient: Final[bool]
+    def __new__(cls, n_threads: int = 0, memory_limit: int = 0, draws: Any = None, tbptt: tuple[int, int] | None = None,
+                 input_gradient: bool = False, initial_state_gradient: bool = False) -> CallOptions: ...
+    def replace(self, **changes: Any) -> CallOptions: ...
+
+@final
+class KnownStates:
+    S: Final[Any]
+    R: Final[Any]
+    S_0: Final[Any]
+    own_start: Final[bool]
+    def __new__(cls, S: Any, R: Any = None, S_0: Any = None, own_start: bool = False) -> KnownStates: ...
+
+@final
 class Engine:
     shard_work: int
     def __init__(
         self, *, dtype: str, I: int, H: int, O: int, K: int, activation: str, output_activation: str, loss: str,
         loss_parameter: Any, mean: bool, bias: bool, learn_initial_state: bool, l1: dict[str, Any], l2: dict[str, Any],
         last: bool, one_hot: bool, maps: _Given = None, rate_penalty: float = 0, omega: float = 0, recurs: bool = True,
-        reads: bool = True, reverse: bool = False, pool_of: Engine | None = None, leak: float = 1, leak_form: str = "rate",
+        reads: bool = True, reverse: bool = False, pool_of: Engine | None = None, leak: Any = 1.0, leak_form: str = "rate",
         cell: str = "plain", reset_after: bool = True,
         noise: float = 0, input_noise: float = 0, dropout: float = 0, stream: Any = 0,
-        drops_noise: bool = False,
+        drops_noise: bool = False, trains_leak: bool = False, rank: int = 0,
     ) -> None: ...
     def forward(self, theta: _Given, batch: Batch, options: CallOptions, return_states: bool) -> Any: ...
     def step(self, theta: _Given, x: _Given, state: _Given, out: tuple[_Array, _Array] | None, n_threads: int) -> Any: ...

@@ -51,6 +51,8 @@ Design
     the rate. Other arrays hold what S does not: in the rate form `saves` holds the rates, which are saved like S; in the
     current form `carry` holds the states, of one block and the step before it. With an activation whose derivative reads the
     pre-activation a network uses another row of the table of cells: `saves` then holds the argument of g1, also without a leak.
+    Separate leaks of units are vectors that `run` computes once per call (`find_leaks`, engine/cells.pxi). The gradient of a
+    trained leak reads the states, so the current form then uses the row that saves them.
     The gradient with respect to the state, dcarry, goes back beside delta. c.units says which form a call has; the code tests
     it once for some steps. Cells of several gates have other rows of the table: their pre-activations lie in `saves`, delta has
     a block for each slot (`slot_of`, engine/plan.pxi), and engine/gates.pxi computes the gradients of their weights.
@@ -77,7 +79,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from cython cimport floating
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON
 from libc.limits cimport INT_MAX
-from libc.math cimport fabs, frexp, hypot, isfinite, ldexp, sqrt
+from libc.math cimport exp, fabs, frexp, hypot, isfinite, ldexp, sqrt
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strcmp
 
 cimport numpy as cnp
@@ -85,9 +87,8 @@ cimport numpy as cnp
 from .kernels.blas cimport blas_kernels, hold_blas, release_blas
 from .threads.workers cimport run_shares
 from .kernels.kernels cimport (
-    ACTIVATION_COUNT, ADAM, APART, BOTH_CARRIES, CELL_COUNT, CROSS_ENTROPY, CURRENT, CURRENT_INPUT, GATED, GIVEN, GRU,
-    GRU_BEFORE, HIDDEN, HUBER, IDENTITY, LOSS_COUNT, LSTM, NOISE, NONE, OUTPUT, PLAIN, PLAIN_INPUT, QUANTILE, RATE, RULE_COUNT,
-    SECOND, SGD, SQUARED_ERROR, TANH,
+    ACTIVATION_COUNT, ADAM, APART, BOTH_CARRIES, CELL_COUNT, CROSS_ENTROPY, CURRENT, CURRENT_INPUT, GATED, GIVEN, HIDDEN, HUBER, IDENTITY,
+    LOSS_COUNT, NOISE, NONE, OUTPUT, PLAIN, PLAIN_INPUT, QUANTILE, RATE, RULE_COUNT, SECOND, SGD, SQUARED_ERROR, TANH,
     activation_rows, cell_rows, loss_rows, outputs_of, rule_rows,
     CellRow, ErrorOptions, Kernels, Units, UpdateOptions,
     accumulate, add_normals, affine, column_sums, draw_mask, error, gate, gate_back, gather, halves_vectors, hold, integrate,
@@ -102,6 +103,7 @@ include "engine/call.pxi"
 include "engine/workspace.pxi"
 include "engine/batching.pxi"
 include "engine/rows.pxi"
+include "engine/low_rank.pxi"
 include "engine/noise.pxi"
 include "engine/states.pxi"
 include "engine/gates.pxi"
@@ -113,6 +115,7 @@ include "engine/inspect.pxi"
 include "engine/weights.pxi"
 include "engine/run.pxi"
 include "engine/arrays.pxi"
+include "engine/batch_and_options.pxi"
 include "engine/arguments.pxi"
 include "engine/memory.pxi"
 include "engine/operations.pxi"
@@ -131,7 +134,7 @@ def at_once(method):
         if len(given) == 2 and not others and (threads > 0 or n_threads is None):
             engine = self._at_once
             if type(engine) is Engine:
-                # no Batch and CallOptions: making them would take 1 us more, and a call of the smallest network 3.7
+                # not by `_run`: it takes 0.8 us more, and a call of the smallest network 1.7 (2026-12)
                 if ((<Engine> engine).prepare(&c, self._theta, given[0], initial_state, lengths, resets)
                         and (<Engine> engine).take_targets(&c, given[1], weights)):
                     c.n_threads = threads
@@ -162,6 +165,7 @@ def compiler():
 
 include "engine/train.pxi"
 include "engine/embed_plan.pxi"
+include "engine/embed_cell.pxi"
 include "engine/embed_batch.pxi"
 include "engine/embed_memory.pxi"
 include "engine/embed_operations.pxi"

@@ -29,6 +29,7 @@ def takes_parameters(init: _Init) -> _Init:
 
     @functools.wraps(init)
     def keep(self, *args, **kwargs):
+        """Store the arguments. Raise TypeError for other names, with a hint for those of other packages."""
         for name in kwargs:
             if message := foreign(type(self), name):
                 raise TypeError(message)
@@ -44,7 +45,10 @@ def takes_parameters(init: _Init) -> _Init:
 
 
 def foreign(kind, name):
-    """Return the message for an option that other packages call `name`, or None if the estimator has no hint for it."""
+    """Return the error message for an option that other packages call `name`, or None if there is no hint for it.
+
+    `kind` is the class. A class without networks, such as the scaler, has no hints.
+    """
     options = kind._defaults()
     return None if name in options or "hidden_size" not in options else _checks.foreign(kind.__name__, name, estimator=True)
 
@@ -77,24 +81,29 @@ class Parametric:
 
     @classmethod
     def _defaults(cls):
+        """Return the constructor's arguments with their defaults, a dict by name."""
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
         return {parameter.name: parameter.default for parameter in parameters}
 
     def __repr__(self) -> str:
+        """Return the constructor's call with the arguments that differ from their defaults."""
         changed = [f"{name}={_checks.short(getattr(self, name))}" for name, default in self._defaults().items()
                    if repr(getattr(self, name)) != repr(default)]
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_is_fitted__(self) -> bool:
+        """Return whether `fit` was called. scikit-learn calls this method."""
         return hasattr(self, "n_features_in_")
 
     def _check_fitted(self, method):
+        """Raise NotFittedError if `fit` was not called, with the name of the public method that needs it."""
         if not self.__sklearn_is_fitted__():
             # without an import of scikit-learn, no caller can expect its class
             kind = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", NotFittedError)
             raise kind(f"This {type(self).__name__} is not fitted yet: call fit before {method}")
 
     def _check_features(self, sequences):
+        """Raise ValueError unless the Sequences `sequences` have as many features as those of `fit`."""
         found = sequences.padded.shape[2]
         if found != self.n_features_in_:
             T, N, _ = sequences.padded.shape
@@ -102,6 +111,7 @@ class Parametric:
                              f"features as input; it was read as {N} sequence(s) of at most {T} step(s)")
 
     def _input_tags(self):
+        """Return scikit-learn's InputTags: X has three dimensions, or two if two_d gives them a meaning."""
         from sklearn.utils import InputTags
 
         return InputTags(two_d_array=self.two_d != "raise", three_d_array=True)

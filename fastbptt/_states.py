@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+
+from . import reference
 
 WORDS = "the states that forward returns are an object: "
 
@@ -39,20 +42,25 @@ class NetworkStates:
     c: Any
 
     def __init__(self, S: Any, **parts: Any) -> None:
+        """Keep S and the other arrays by name."""
         self.__dict__.update(S=S, **parts)
 
     @classmethod
     def of(cls, cell: str, S: Any, rates: Any = None) -> NetworkStates:
-        """Return the object for what an engine computed with a cell; `rates` is None for units without a leak."""
-        if cell == "gru":
-            return cls(S, h=S)
-        if cell == "lstm":
-            return cls(S, h=_each(S, lambda s: s[..., :s.shape[-1] // 2]), c=_each(S, lambda s: s[..., s.shape[-1] // 2:]))
-        return cls(S, rates=_each(S, lambda s: s[1:]) if rates is None else rates)
+        """Return the object for states S and rates that an engine computed with this cell (arrays, or tuples of them).
+
+        `rates` is None for units without a leak, whose rates are a view of S.
+        """
+        row = reference.cell_of(cell)
+        if len(row.gates) > 1:
+            return cls(S, **{name: _map_arrays(S, functools.partial(_part, k, len(row.states))) for k, name in enumerate(row.states)})
+        if rates is None:
+            rates = tuple(s[1:] for s in S) if isinstance(S, tuple) else S[1:]
+        return cls(S, rates=rates)
 
     @classmethod
     def stack(cls, cell: str, each: Iterable[NetworkStates]) -> NetworkStates:
-        """Return the states of several networks of one shape, with a first axis of networks."""
+        """Return the states `each` of several networks of one shape and cell, with a first axis of networks."""
         each = list(each)
         S = stack([states.S for states in each])
         return cls.of(cell, S, stack([states.rates for states in each]) if cell == "plain" else None)
@@ -75,6 +83,7 @@ class NetworkStates:
                         + (" or states.rates (T, B, H)" if "rates" in vars(self) else ""))
 
     def _width(self):
+        """Return the width of a state in messages: "H", or "2H" for an LSTM."""
         return "2H" if "c" in vars(self) else "H"
 
 
@@ -85,12 +94,19 @@ def stack(arrays: Sequence[Any]) -> Any:
     return np.stack(arrays)
 
 
-def _each(arrays, function):
-    """Return function(array), or a tuple of the results for a tuple of arrays."""
+def _map_arrays(arrays, function):
+    """Return function(array), or a tuple of the results for a tuple of arrays, one for each recurrence."""
     return tuple(map(function, arrays)) if isinstance(arrays, tuple) else function(arrays)
 
 
+def _part(k, n, array):
+    """Return the k-th of n blocks of columns, a view."""
+    width = array.shape[-1] // n
+    return array[..., k * width:(k + 1) * width]
+
+
 def _shapes(value):
+    """Return a text with dtype and shape of an array, or of each array of a tuple, for the repr."""
     if isinstance(value, tuple):
         return f"({', '.join(map(_shapes, value))})"
     return f"<{value.dtype} array {value.shape}>"

@@ -1,18 +1,24 @@
 """Types of arguments of several functions, for type checkers and editors. No module imports this one at run time.
 
-It imports no other module of fastbptt, so that every module may use it. Types that name an optimizer, a schedule or a
-record of a run are in `_training/types.py`. A closed set of names is a Literal. tests/project/test_typed.py compares each
-Literal with the table that the code reads.
+It imports only kernels/names.py, so that every module may use it. Types that name an optimizer, a schedule or a record of a
+run are in `_training/types.py`. A closed set of names is a Literal. kernels/names.py has those of cells, activations, losses
+and update rules, generated from their tables. tests/project/test_typed.py compares each Literal with the table that the code
+reads.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
+
+from .kernels.names import (  # noqa: F401
+    Activation as Activation, Cell as Cell, LossName as LossName, OptimizerName as OptimizerName,
+    OutputActivation as OutputActivation, RegressionLossName as RegressionLossName,
+)
 
 # Numbers that the checks accept, of Python and of NumPy
 Int: TypeAlias = int | np.integer
@@ -25,15 +31,8 @@ Seed: TypeAlias = Int | np.random.Generator | None
 Noise: TypeAlias = bool | Seed  # whether noise acts, or its seed
 
 # Names
-Cell: TypeAlias = Literal["plain", "gru", "lstm"]
-Activation: TypeAlias = Literal["tanh", "relu", "sigmoid", "identity", "softplus", "leaky_relu", "elu", "softsign",
-                                "silu", "gelu"]
-OutputActivation: TypeAlias = Literal["identity", "sigmoid", "tanh", "softmax", "exp"]
-RegressionLossName: TypeAlias = Literal["squared_error", "absolute_error", "huber", "quantile", "poisson"]
-LossName: TypeAlias = Literal[RegressionLossName, "binary_cross_entropy", "cross_entropy"]
 InitializerName: TypeAlias = Literal["orthogonal", "glorot_uniform", "torch", "identity", "spectral_radius", "sparse",
                                      "normal"]
-OptimizerName: TypeAlias = Literal["sgd", "rmsprop", "adagrad", "adam", "adamw"]
 ScheduleName: TypeAlias = Literal["constant", "step", "exponential", "cosine", "invscaling", "plateau"]
 Reduction: TypeAlias = Literal["mean", "sum"]
 Output: TypeAlias = Literal["sequence", "last"]
@@ -44,6 +43,7 @@ OnNonfinite: TypeAlias = Literal["raise", "skip"]
 
 # Options of a network
 HiddenSize: TypeAlias = Int | tuple[Int, ...]
+Rank: TypeAlias = Int | tuple[Int, ...]
 LossWithNumber: TypeAlias = tuple[Literal["huber", "quantile"], Float | Sequence[Float] | np.ndarray]
 Loss: TypeAlias = LossName | LossWithNumber
 RegressionLoss: TypeAlias = RegressionLossName | LossWithNumber
@@ -52,6 +52,7 @@ Initializer: TypeAlias = (
     | Callable[[tuple[int, ...], np.random.Generator], ArrayLike]
 )
 Penalty: TypeAlias = Float | Mapping[str, Float]
+PerUnit: TypeAlias = Float | ArrayLike | tuple[Float | ArrayLike, ...]  # one for all, (H,), or an entry for each layer
 Names: TypeAlias = tuple[str, ...] | list[str]  # names of parameters
 
 # Options of a training
@@ -67,39 +68,3 @@ class Splitter(Protocol):
     """A splitter of scikit-learn, such as KFold."""
 
     def split(self, X: Any, y: Any) -> Iterable[Any]: ...
-
-
-class PopulationOptions(TypedDict, total=False):
-    """Options of RNN that Population passes on. Each network may have its own penalties."""
-
-    cell: Cell
-    reset_after: Bool
-    forget_bias: Float
-    activation: Activation | None
-    output_activation: OutputActivation
-    loss: Loss
-    reduction: Reduction
-    dtype: DTypeLike
-    initializer: Initializer | None
-    bias: Bool
-    learn_initial_state: Bool
-    output: Output
-    one_hot: Bool
-    bidirectional: Bool
-    l1: Penalty | Sequence[Penalty] | np.ndarray
-    l2: Penalty | Sequence[Penalty] | np.ndarray
-    rate_penalty: Float
-    omega: Float
-    connectivity: Mapping[str, ArrayLike] | None
-    trainable: Mapping[str, ArrayLike] | None
-    dale_ratio: Float | None
-    dale_signs: ArrayLike | None
-    nonnegative: Names
-    autapses: Bool
-    leak: Float | None
-    dt: Float | None
-    tau: Float | None
-    leak_form: LeakForm
-    noise_std: Float
-    input_noise_std: Float
-    recurrent_dropout: Float

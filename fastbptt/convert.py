@@ -56,6 +56,8 @@ def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np
         differ between layers.
     """
     cell = options.get("cell", cells.PLAIN)
+    if cell not in _TORCH_MODULES:
+        raise ValueError(f"cell must be {', '.join(map(repr, _TORCH_MODULES))} for a module of PyTorch, got {cell!r}")
     module = _TORCH_MODULES[cell]
     if cell == cells.PLAIN and options["activation"] not in ("tanh", "relu"):
         raise ValueError(f"activation must be 'tanh' or 'relu' for nn.RNN, got {options['activation']!r}")
@@ -63,9 +65,9 @@ def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np
         raise ValueError(f"activation must be 'tanh' for {module}, got {options['activation']!r}")
     if not options.get("reset_after", True):
         raise ValueError("reset_after must be True for nn.GRU, which has no other form; got False")
-    if options.get("leak", 1) != 1 or options.get("leak_form", "rate") != "rate":
+    if reference.has_leak(options.get("leak", 1)) or options.get("leak_form", "rate") != "rate":
         raise ValueError("leak must be 1 in the rate form for nn.RNN, which has no leak; got "
-                         f"leak={options['leak']} in the {options['leak_form']} form")
+                         f"leak={_checks.short(options['leak'])} in the {options['leak_form']} form")
     suffixes = [name.removeprefix("W_s") for name in parameters if name.startswith("W_s")]
     sizes = {parameters["W_s" + suffix].shape[1] for suffix in suffixes}
     if len(sizes) > 1:
@@ -455,7 +457,7 @@ def _sizes(parameters, head, first):
     return options | ({"bidirectional": True} if both else {})
 
 
-_CELL_WITH = {len(reference.cell_of(name).gates): name for name in cells.NAMES}
+_CELL_WITH = {len(reference.cell_of(name).gates): name for name in reversed(cells.NAMES)}  # of several, the first
 
 
 def _gates_of(W_s):

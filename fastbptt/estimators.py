@@ -4,7 +4,7 @@ Design
 ------
 (a) Samples come first: X is (N, T, I), or a list of (T_n, I). The user's arrays are read once, into `sequences.Sequences` and
     rows, one per target: targets (M, O) or class indices (M,), and weights (M,). Only `_to_engine` makes padding and zero
-    weights from them. Only `_outputs` converts the network's outputs back to rows.
+    weights from them. Only `_output_rows` converts the network's outputs back to rows.
 (b) A fitted estimator does not change before the training begins. From then on it has the network of the last completed
     update, also if an interrupt or a FloatingPointError ends the training.
 (c) The constructor keeps its arguments as given, and `fit` checks them. scikit-learn's clone requires this.

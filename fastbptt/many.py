@@ -5,7 +5,8 @@
 Design
 ------
 (a) A job (`_many.jobs`) is one network with its checked data and the arguments of its run. Training starts after all jobs
-    are checked. What estimators add happens before and after: `Estimator._begin` makes a job's data, `_end` takes its result.
+    are checked. What estimators add happens before and after: `Estimator._prepare_fit` makes a job's data, and `_finish_fit`
+    takes its result.
 (b) Jobs that a population can serve are grouped by what a population shares. Series of unequal length are padded, with
     `lengths`. A chunk (`_many.chunks`) holds some of these jobs, or jobs without lanes. One worker gets a chunk at a time, and
     `_many.work` computes it, in this process or another. It returns arrays, which are written to the caller's networks here.
@@ -26,7 +27,7 @@ import numpy as np
 from . import _checks
 from ._many.begun import Begun as _Begun  # noqa: F401  for old pickles
 from ._many.call import Call
-from ._many.folds import CrossValidation, _candidates, _folds, _rows, seed_list, _table
+from ._many.folds import CrossValidation, _candidates, _folds, _select_sequences, seed_list, _score_table
 from ._many.jobs import NAMED, OTHERS, GivenData, Jobs, jobs_of_estimators, jobs_of_sets
 from ._many.results import CURVES, Fits, WorkersFailed
 from ._estimators.base import Estimator
@@ -150,12 +151,12 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     if kind is RNN:
         known = run.read(resume)
         jobs = Jobs(networks, data, given, others, known).make()
-        return run.go(jobs, None)
+        return run.train_networks(jobs, None)
     if checkpoint is not None:
         raise TypeError("checkpoint requires RNNs; for estimators give resume= the result of an earlier call")
     known = run.read(resume)
     fittings, jobs = jobs_of_estimators(networks, data, given, others, known)
-    return run.go(jobs, fittings)
+    return run.train_networks(jobs, fittings)
 
 
 def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: ArrayLike,
@@ -225,24 +226,25 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
                 estimators.append(each)
                 parts.append(train)
                 tests.append(test)
-    taken = {}
+    selected = {}
 
-    def of(value, rows):
+    def select(value, rows):
+        """Return the sequences `rows` of X, y or sample_weight. All candidates with one fold share the selected object."""
         key = id(value), id(rows)
-        if value is not None and key not in taken:
-            taken[key] = _rows(value, rows)
-        return None if value is None else taken[key]
+        if value is not None and key not in selected:
+            selected[key] = _select_sequences(value, rows)
+        return None if value is None else selected[key]
 
     fits = Fits._empty(estimators)
     run = Call(fits, executor=executor, chunk_size=chunk_size, progress=progress, n_threads=n_threads)
-    fittings, jobs = jobs_of_sets(estimators, [of(X, rows) for rows in parts], [of(y, rows) for rows in parts],
-                                   [of(sample_weight, rows) for rows in parts], [None] * len(estimators), None,
+    fittings, jobs = jobs_of_sets(estimators, [select(X, rows) for rows in parts], [select(y, rows) for rows in parts],
+                                   [select(sample_weight, rows) for rows in parts], [None] * len(estimators), None,
                                    run.read(resume))
-    run.go(jobs, fittings)
+    run.train_networks(jobs, fittings)
     score = scoring or (lambda each, X, y: each.score(X, y))
-    scores = np.array([math.nan if fits.stopped[k] == "nonfinite" else score(each, of(X, tests[k]), of(y, tests[k]))
+    scores = np.array([math.nan if fits.stopped[k] == "nonfinite" else score(each, select(X, tests[k]), select(y, tests[k]))
                        for k, each in enumerate(estimators)], np.float64)
-    return _table(candidates, scores.reshape(len(candidates), len(seeds), len(folds)), fits)
+    return _score_table(candidates, scores.reshape(len(candidates), len(seeds), len(folds)), fits)
 
 
 for _public in (CrossValidation, Fits, WorkersFailed):  # pickles refer to them by this module

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ._types import (
         Activation, Backend, Bool, Cell, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise,
-        Output, OutputActivation, Penalty, Reduction, Seed, Tbptt,
+        Output, OutputActivation, Penalty, PerUnit, Rank, Reduction, Seed, Tbptt,
     )
 
 _core.set_default_threads(_threading.default())
@@ -127,6 +127,16 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
 
         With these, W_x and W_y are Glorot-uniform, and biases and S_0 are zero. "torch" draws all parameters from U(±1/√H).
         A dict gives each parameter its own initializer or array. A function f(shape, rng) -> array may replace any name.
+    rank : int or tuple of int, optional
+        R, from 1 to H. W_s is the product M Nᵀ of two parameters, M (G·H, R) and N (H, R), and has at most this rank
+        (Mastrogiuseppe and Ostojic 2018, Neuron 99:609; Dubreuil et al. 2022, Nature Neuroscience 25:783; Valente, Pillow and
+        Ostojic 2022, NeurIPS). It applies to each recurrence; a tuple has one int for each layer. The default is a W_s of full
+        rank. A named initializer draws an (R, R) matrix K for each gate, in place of W_s, and orthonormal columns Q (H, R):
+        M = Q K and N = Q. Beside zeros, W_s then has the eigenvalues and singular values of K. The standard deviation of
+        ("normal", s) is scaled by √(H/R), so that the eigenvalues are as large as those of a full matrix. The independent
+        vectors of those papers are ``initializer={"M": ("normal", H**-0.5), "N": ("normal", H**-0.5)}``. With a rank,
+        dale_ratio, dale_signs, autapses=False, and W_s in connectivity, trainable or nonnegative are refused. These three may
+        name M and N. A number for l1 or l2 includes M and N.
     bias : bool
         Whether the network has b_s (H,) and b_y (O,).
     learn_initial_state : bool
@@ -144,7 +154,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         directions. With output="last" the output reads the final states of both. The reverse direction's final state is the
         one after the first step.
     l1, l2 : float or dict
-        Penalties l1 Σ |w| and l2 Σ w² on W_x, W_s and W_y. A dict names other parameters: {"W_s": 1e-4}. There is no factor
+        Penalties l1 Σ |w| and l2 Σ w² on W_x, W_s (or M, N) and W_y. A dict names other parameters: {"W_s": 1e-4}. There is no factor
         ½ and no division by a count. The penalties act on the effective parameters. `loss_and_gradients` and training include
         them; `evaluate`, `losses`, `backward` and `gradient_terms` do not.
     rate_penalty : float
@@ -161,7 +171,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         Which entries of a parameter are present: {"W_s": (H, H)}. Absent entries act as 0, whatever value is stored for them.
     trainable : dict of bool, or arrays of bool, optional
         Which entries of a parameter training may change: {"W_x": False} or {"W_s": (H, H)}. The gradient of the other entries
-        is 0, no optimiser changes them, and clipping does not count them.
+        is 0, no optimiser changes them, and clipping does not count them. {"leak": True}, or {"leak": (H,)} for some units,
+        adds the parameter leak_logit (H,) and trains the leaks: see leak.
     dale_ratio : float in (0, 1], optional
         Dale's law: all connections W_s from a unit have the sign of this unit. The first round(dale_ratio · H) units excite,
         the others inhibit. The effective W_s is |W_s| diag(signs).
@@ -172,11 +183,17 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         excitatory, and connectivity={"W_y": ...} selects the units that the output reads.
     autapses : bool
         Whether units connect to themselves. If False, the diagonal of W_s is absent.
-    leak : float in (0, 1], optional
+    leak : float in (0, 1], array (H,) or tuple, optional
         Makes leaky units, whose state is a running mean. In the rate form S_t = (1 − leak) S_{t-1} + leak g1(A_t). In the
-        current form S_t = (1 − leak) S_{t-1} + leak A_t. The default is 1: plain units.
+        current form S_t = (1 − leak) S_{t-1} + leak A_t. The default is 1: plain units. An array (H,) has a leak for each unit,
+        also if all are 1. With several layers it holds for each layer, and a tuple has a number or an array (H,) for each
+        layer. Both directions of a layer have the same leaks. With trainable={"leak": True}, training also changes the leaks
+        (Quax, D'Asaro and van Gerven 2020; Perez-Nieves et al. 2021): leak = sigmoid(leak_logit), and leak_logit (H,) of each
+        recurrence starts at the given leak, which must be below 1. The attribute `leak` stays the given one; `unit_leaks` has
+        the present ones.
     dt, tau : float, optional
-        Time step and time constant, in the same unit. They replace leak: leak = dt / tau.
+        Time step and time constant, in the same unit. They replace leak: leak = dt / tau. tau may also be an array (H,) or a
+        tuple, as leak.
     leak_form : "rate" or "current"
         What the state averages. "rate": rates g1(A_t); W_s and the output read the state (Yang et al. 2019, Nature
         Neuroscience 22:297). "current": currents A_t; W_s and the output read the rate g1(S_t) (Song, Yang and Wang 2016,
@@ -184,7 +201,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     noise_std, input_noise_std : float
         σ of the noise on states and on inputs. sqrt(2 / leak) σ ξ is added to each pre-activation, or to each input. ξ is
         standard normal, and new at every step. In the current form the state thus receives sqrt(2 leak) σ ξ. The noise acts in
-        training, and in calls with the argument `noise`.
+        training, and in calls with the argument `noise`. The noise of a unit has the unit's own leak, also a trained one. That
+        of inputs has the mean of the leaks given for the first layer.
     recurrent_dropout : float in [0, 1)
         Probability p that W_s reads 0 in place of a unit's value (Gal and Ghahramani 2016). Other values are divided by 1 − p.
         A sequence has the same mask at all steps. The dropout acts in training, and in calls with the argument `dropout`.
@@ -195,7 +213,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     ----------
     parameters : dict of writable views
         W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,), as far as the network has them. With G gates W_x is
-        (G·H, I), W_s (G·H, H) and b_s (G·H,); a GRU also has b_n (H,), and S_0 of an LSTM is (2 H,). Assignment copies:
+        (G·H, I), W_s (G·H, H) and b_s (G·H,); a GRU also has b_n (H,), and S_0 of an LSTM is (2 H,). With rank=R, M (G·H, R)
+        and N (H, R) replace W_s. Trained leaks add leak_logit (H,) after b_s and b_n. Assignment copies:
         ``net.parameters["W_s"] = W``. Names of the reverse direction end in ``_reverse``. Names of layer l >= 1 end in
         ``_l1``, and so on: ``W_x_l1_reverse``. These are the trained values, before connectivity and signs act. The network
         computes with `effective_parameters()`.
@@ -206,6 +225,9 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         The record of the last `fit`.
     unit_signs : array (H,) of 1 and −1, or None
         The signs of Dale's law; None without it.
+    unit_leaks : array (H,)
+        The leaks of the units as they are now, float64, after training if leak_logit is a parameter; 1 for units without a
+        leak. ``net.dt / net.unit_leaks`` are the time constants. A tuple of arrays if there are several recurrences.
     dt : float or None
         The time step given to the constructor. Only `diagnostics` uses it, for times and axes.
     stream_positions : dict of int
@@ -225,7 +247,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
 
     References
     ----------
-    Elman 1990, Cognitive Science 14:179. Werbos 1990, Proceedings of the IEEE 78:1550.
+    Elman 1990, Cognitive Science 14:179. Werbos 1990, Proceedings of the IEEE 78:1550. Time constants of units: Quax, D'Asaro and
+    van Gerven 2020, Neural Computation 32:1033; Perez-Nieves, Leung, Dragotti and Goodman 2021, Nature Communications 12:5791.
 
     Examples
     --------
@@ -257,19 +280,22 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                  reset_after: Bool = True, forget_bias: Float = 1.0, activation: Activation | None = None,
                  output_activation: OutputActivation = "identity", loss: Loss = "squared_error",
                  reduction: Reduction = "mean", dtype: DTypeLike = "float32", initializer: Initializer | None = None,
-                 bias: Bool = True, learn_initial_state: Bool = False, output: Output = "sequence",
-                 one_hot: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
+                 rank: Rank | None = None, bias: Bool = True, learn_initial_state: Bool = False,
+                 output: Output = "sequence", one_hot: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
                  rate_penalty: Float = 0.0, omega: Float = 0.0, connectivity: Mapping[str, ArrayLike] | None = None,
                  trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
-                 leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
+                 leak: PerUnit | None = None, dt: Float | None = None, tau: PerUnit | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
                  recurrent_dropout: Float = 0.0, random_state: Seed = None) -> None:
         given = dict(locals())  # by name, as in options/declaration.py
         self._configure(_options.configuration(given), _entropy(random_state))
         self.dt = None if dt is None else float(dt)
-        self.load_state_dict(initializers.draw(initializer, self.parameters, self._stream("initialisation"), self._maps,
-                                               self.forget_bias if self.cell == "lstm" else None))
+        logits = _units.first_logits(self._config, {name: value.shape for name, value in self.parameters.items()})
+        parameters, maps = ({name: value for name, value in each.items() if name not in logits}
+                            for each in (self.parameters, self._maps))
+        self.load_state_dict(initializers.draw(initializer, parameters, self._stream("initialisation"), maps,
+                                               self.forget_bias if _cells.owns(self._config, "forget_bias") else None) | logits)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "parameters" and name in self.__dict__:
@@ -322,7 +348,8 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
                              "name each parameter in connectivity and nonnegative")
         if self.omega and (self._leaky or self.recurrent_dropout):
             raise ValueError(f"omega={self.omega} requires plain units, whose gradient goes back only through W_s; got "
-                             f"leak={self.leak}, leak_form={self.leak_form!r}, recurrent_dropout={self.recurrent_dropout}")
+                             f"leak={_checks.short(self.leak)}, leak_form={self.leak_form!r}, "
+                             f"recurrent_dropout={self.recurrent_dropout}")
         self._maps, self.unit_signs = _maps.build(config, shapes)
         self._make_engines(shapes)
 
@@ -422,11 +449,12 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         (1, 16, 256, 4)   28     2.7 µs
         ================  =====  ===============
         """
-        step, threads = self._engine(backend).step, 0 if n_threads is None else _threads(n_threads)
-        if backend == "core":
+        threads = 0 if n_threads is None else _threads(n_threads)
+        if type(backend) is str and backend == "core":
             result = self._at_once.step(self._theta, x, state, out, threads)
             if result is not NotImplemented:
                 return result
+        step = self._engine(backend).step
         self._refuse_reverse("step")
         x = self._check_step("x", x)
         if state is not None:
@@ -553,7 +581,7 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
             is_read &= there[..., None] if weights.ndim == 3 else there
         D = np.where(is_read if is_read.ndim >= D.ndim else is_read[..., None], D, D.dtype.type(0))  # others are not read
         if weights.ndim == (1 if self.output == "last" else 2):
-            e = self._run(backend, "losses", batch._replace(D=D), options)
+            e = self._run(backend, "losses", batch.replace(D=D), options)
             return np.multiply(weights, e, out=np.zeros_like(e), where=is_read)
         Z = self._without_g2()._run(backend, "forward", batch, options, False)[0]
         g2_and_loss, weights, last = self._engines["reference"].options, np.where(is_read, weights, 0), self.output == "last"
@@ -814,6 +842,11 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
         self._theta[...] = _check_shape("theta", value, self._theta.shape, "(P,)")
 
     @property
+    def unit_leaks(self) -> Any:
+        leaks = _units.present_leaks(self._config, self.parameters)
+        return tuple(leaks) if self._stacked else leaks[0]
+
+    @property
     def stream_positions(self) -> dict[str, int]:
         return self._positions._asdict()
 
@@ -851,10 +884,17 @@ class RNN(Dispatch, Arguments, Fitting, Conversion, Stored, Streams):
     def effective_parameters(self) -> dict[str, np.ndarray]:
         """Return copies of the parameters that the network computes with.
 
-        They differ from `parameters` where connections are absent (0 here) or signs are fixed (|w| times the sign). Use
-        them to inspect weights and eigenvalues.
+        They differ from `parameters` where connections are absent (0 here) or signs are fixed (|w| times the sign). With
+        rank=R, W_s = M Nᵀ takes the place of M and N: these are the parameters of the same network without a rank. Use them
+        to inspect weights and eigenvalues.
         """
-        return {name: np.array(value) for name, value in reference.effective(self.parameters, self._maps).items()}
+        effective, found = reference.effective(self.parameters, self._maps), {}
+        for name in self.parameters:
+            if name.startswith("M"):
+                found["W_s" + name[1:]] = np.array(effective["W_s" + name[1:]])
+            elif not name.startswith("N"):
+                found[name] = np.array(effective[name])
+        return found
 
     def copy(self) -> RNN:
         """Return an independent network with the same options and parameters, and the same positions of its random streams."""

@@ -53,12 +53,16 @@ class Optimizer:
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
+        """Raise TypeError for the base class itself, and ValueError for a learning rate that is not positive."""
         if type(self).update is Optimizer.update:
             raise TypeError(f"Optimizer is only the base class of rules; use one of {', '.join(OPTIMIZERS)}, or override update")
         _checks.number("learning_rate", self.learning_rate, 0)
 
     def slots(self, theta: np.ndarray) -> list[np.ndarray]:
-        """Return the state before the first update: a list of arrays of theta's dtype. The default is an empty list."""
+        """Return the rule's state before the first update, such as a momentum: a list of arrays of theta's dtype.
+
+        The default is an empty list.
+        """
         return []
 
     def update(self, theta: np.ndarray, gradient: np.ndarray, slots: list[np.ndarray], count: int,
@@ -71,6 +75,10 @@ class Optimizer:
         raise NotImplementedError
 
     def _update(self, theta, gradient, slots, count, learning_rate, backend):
+        """Make update number `count` of theta and slots in place.
+
+        The loop calls this form; rules of users have no `backend`.
+        """
         self.update(theta, gradient, slots, count, learning_rate)
 
 
@@ -88,6 +96,7 @@ class _Rule(Optimizer):
             OPTIMIZERS[rule] = cls
 
     def __post_init__(self) -> None:
+        """Raise TypeError or ValueError if a hyperparameter is out of range."""
         for name, value in vars(self).items():
             if name == "nesterov":
                 _checks.flag(name, value)
@@ -132,6 +141,7 @@ class SGD(_Rule, rule="sgd"):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
+        """Raise ValueError also for `nesterov` without momentum."""
         super().__post_init__()
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov=True requires momentum > 0, got momentum=0.0")
@@ -179,7 +189,10 @@ class AdamW(Adam, rule="adamw"):
 
 
 def make(optimizer: OptimizerName | Optimizer, learning_rate: Float | None = None) -> Optimizer:
-    """Return an Optimizer as it is, or the optimiser of a name, with this learning rate or the default one."""
+    """Return the Optimizer for the argument `optimizer`: the object itself, or the rule of this name.
+
+    `learning_rate` None is the rule's default. Raise ValueError if an object and a learning rate are given.
+    """
     if isinstance(optimizer, Optimizer):
         if learning_rate is not None:
             raise ValueError(f"learning_rate={learning_rate!r} is given with optimizer={optimizer!r}, which has its own; give "

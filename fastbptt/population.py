@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from . import _checks, _files, network as _network, optimizers, _population, schedules
-from ._many.arguments import _Arguments, NETWORKS_FIRST, _seeds
-from ._many.lanes import MOST_BYTES, MOST_HIDDEN, OWN, _beside, _fits, _key, most_sequences, _penalty, _threads
+from ._many.arguments import _Arguments, NETWORKS_FIRST, _seeds_of_networks
+from ._many.lanes import (
+    MOST_BYTES, OWN, _fits_lanes, most_hidden, most_sequences, _number_of_threads, numbers_per_unit, _options_without_lanes,
+    _penalty_and_gradient, row_name, _shape_key,
+)
 from ._many.population_fit import Fit, FitSettings, PopulationHistory
 from ._states import NetworkStates, stack
 from ._training import batches as _batches, settings as _settings
@@ -25,8 +28,9 @@ from .options import checks as _option_checks, parametrizations as _maps
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from ._types import Bool, FilePath, Float, HiddenSize, Int, PopulationOptions, Seed, Shuffle
+    from ._types import Bool, FilePath, Float, HiddenSize, Int, Seed, Shuffle
     from ._training.types import OptimizerLike, ScheduleLike
+    from .options.signature import PopulationOptions
 
 
 @_checks.names_our_arguments("fit")
@@ -86,7 +90,7 @@ class Population(_Arguments):
                  random_state: Seed | Sequence[Int] | np.ndarray | None = None,
                  **options: Unpack[PopulationOptions]) -> None:
         self.n = _checks.size("n", n)
-        self.seeds = _seeds(self.n, random_state)
+        self.seeds = _seeds_of_networks(self.n, random_state)
         own = {name: options.pop(name)  # type: ignore[misc]  # OWN holds the names, not literals
                for name in OWN if isinstance(options.get(name), (list, tuple, np.ndarray))}
         for name, values in own.items():
@@ -114,14 +118,14 @@ class Population(_Arguments):
             own = None
         self._like, self._own_options, self.history = first, own, None
         self._lanes, L = None, _population.lanes(first.dtype)
-        if L and _fits(first):
+        if L and _fits_lanes(first):
             loss, parameter = first.loss if isinstance(first.loss, tuple) else (first.loss, None)
             offsets, begin = {}, 0
             for name, value in first.parameters.items():
                 offsets[name], begin = begin, begin + value.size
             self._lanes = _population.Lanes(
                 dtype=first.dtype, I=first.input_size, H=first.hidden_size, O=first.output_size, K=first.target_size,
-                activation=first.activation, output_activation=first.output_activation, loss=loss, loss_parameter=parameter,
+                cell=row_name(first), activation=first.activation, output_activation=first.output_activation, loss=loss, loss_parameter=parameter,
                 mean=first.reduction == "mean", offsets=offsets, P=begin)
         self._theta = np.zeros((len(first._theta), -(-self.n // max(L, 1)) * max(L, 1)), first.dtype)
         views, begin = {}, 0
@@ -149,17 +153,17 @@ class Population(_Arguments):
         for k, net in enumerate(networks):
             if not isinstance(net, RNN):
                 raise TypeError(f"networks[{k}] must be an RNN, got {type(net).__name__}")
-            first = _key(net) if k == 0 else first
-            if _key(net) != first:
+            first = _shape_key(net) if k == 0 else first
+            if _shape_key(net) != first:
                 raise ValueError(f"networks[{k}] must have the options and dt of networks[0]: got {net!r}, not "
                                  f"{networks[0]!r}")
         if not networks:
             raise ValueError("networks must hold at least one network, got none")
-        return cls._made_of(networks)
+        return cls._of_one_shape(networks)
 
     @classmethod
-    def _made_of(cls, networks):
-        """Return a population of networks that have one `_key`, without the checks of `from_networks`."""
+    def _of_one_shape(cls, networks):
+        """Return a population of networks that have one `_shape_key`, without the checks of `from_networks`."""
         self = cls.__new__(cls)
         self.n, self.seeds = len(networks), [net._entropy for net in networks]
         self._positions = [net._positions for net in networks]
@@ -182,10 +186,12 @@ class Population(_Arguments):
         return net
 
     def __iter__(self) -> Iterator[RNN]:
+        """Yield a copy of each network as an RNN."""
         return (self[k] for k in range(self.n))
 
     @property
     def theta(self) -> np.ndarray:
+        """Return a copy of all parameters, (n, P)."""
         return self._theta[:, :self.n].T.copy()
 
     @theta.setter
@@ -195,6 +201,7 @@ class Population(_Arguments):
 
     @property
     def stream_positions(self) -> list[dict[str, int]]:
+        """Return the positions of each network's random streams, a list of n dicts."""
         return [each._asdict() for each in self._positions]
 
     @stream_positions.setter
@@ -217,8 +224,8 @@ class Population(_Arguments):
                     "sequences run network by network")
         if not L:
             return f"{self.n} networks, one at a time: the kernel set of this process has no lanes"
-        beside = ", ".join(f"{name}={_checks.short(net._config[name])}" for name in _beside(net))
-        return (f"{self.n} networks, one at a time: lanes serve up to {MOST_HIDDEN} hidden units of one layer (here "
+        beside = ", ".join(f"{name}={_checks.short(net._config[name])}" for name in _options_without_lanes(net))
+        return (f"{self.n} networks, one at a time: lanes serve up to {most_hidden(net)} hidden units of one layer (here "
                 f"{net.hidden_size})" + (f", and not {beside}" if beside else ""))
 
     def __repr__(self) -> str:
@@ -236,16 +243,16 @@ class Population(_Arguments):
         """
         data = self._check(X, None, None, initial_state, lengths, targets=False)
         X, _, _, initial_state, lengths = data
-        if self._lanes is None or not self._small(data):
-            results = [net.forward(self._of(k, X, 2 if net.one_hot else 3), self._of(k, initial_state, 2),
-                                   lengths=self._of(k, lengths, 1), return_states=return_states, n_threads=n_threads)
-                       for k, net in enumerate(self._each())]
+        if self._lanes is None or not self._lanes_are_faster(data):
+            results = [net.forward(self._own_part(k, X, 2 if net.one_hot else 3), self._own_part(k, initial_state, 2),
+                                   lengths=self._own_part(k, lengths, 1), return_states=return_states, n_threads=n_threads)
+                       for k, net in enumerate(self._networks())]
             Y, final_states, *states = zip(*results)
             return (np.stack(Y), stack(final_states), *(NetworkStates.stack(self._like.cell, each) for each in states))
-        X, _, weights, lengths = self._without_padding(X, None, None, lengths)
+        X, _, weights, lengths = self._zero_in_padding(X, None, None, lengths)
         batch = Batch(X, initial_state=initial_state, lengths=lengths)
-        results = self._lanes.forward(self.n, self._theta, batch, bool(return_states), _threads(n_threads))
-        return (*results[:2], NetworkStates(results[2], rates=results[2][:, 1:])) if return_states else results
+        results = self._lanes.forward(self.n, self._theta, batch, bool(return_states), _number_of_threads(n_threads))
+        return (*results[:2], NetworkStates.of(self._like.cell, results[2], results[2][:, 1:])) if return_states else results
 
     def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
@@ -253,12 +260,13 @@ class Population(_Arguments):
         """Return the loss of each network, step and sequence, (n, T, B), as `RNN.losses` does, with or without weights."""
         data = self._check(X, D, weights, initial_state, lengths)
         X, D, weights, initial_state, lengths = data
-        if self._lanes is None or not self._small(data) or weights is not None and weights.shape[-1] > 1:
-            return np.stack([net.losses(*self._pair(k, X, D), weights=self._weights_of(k, weights),
-                                        initial_state=self._of(k, initial_state, 2), lengths=self._of(k, lengths, 1),
-                                        n_threads=n_threads) for k, net in enumerate(self._each())])
-        X, D, inner, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
-        e = self._lanes.losses(self.n, self._theta, Batch(X, D, inner, initial_state, lengths), _threads(n_threads))
+        if self._lanes is None or not self._lanes_are_faster(data) or weights is not None and weights.shape[-1] > 1:
+            return np.stack([net.losses(*self._own_data(k, X, D), weights=self._own_weights(k, weights),
+                                        initial_state=self._own_part(k, initial_state, 2),
+                                        lengths=self._own_part(k, lengths, 1), n_threads=n_threads)
+                             for k, net in enumerate(self._networks())])
+        X, D, inner, lengths = self._zero_in_padding(X, self._labels_as_distributions(D), weights, lengths)
+        e = self._lanes.losses(self.n, self._theta, Batch(X, D, inner, initial_state, lengths), _number_of_threads(n_threads))
         if weights is None:
             return e
         return np.multiply(inner[..., 0], e, out=np.zeros_like(e), where=inner[..., 0] != 0)
@@ -267,7 +275,7 @@ class Population(_Arguments):
                  initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
                  n_threads: Int | None = None) -> np.ndarray:
         """Return the reduced error of each network, float64 (n,), without penalties."""
-        return self._reduced(X, D, weights, initial_state, lengths, False, n_threads)[0]
+        return self._losses_and_gradients(X, D, weights, initial_state, lengths, False, n_threads)[0]
 
     def loss_and_gradients(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                            initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
@@ -276,7 +284,7 @@ class Population(_Arguments):
 
         The gradients are new arrays. As in `parameters`, the axis of networks is the innermost one in memory.
         """
-        losses, flat, in_lanes = self._reduced(X, D, weights, initial_state, lengths, True, n_threads)
+        losses, flat, in_lanes = self._losses_and_gradients(X, D, weights, initial_state, lengths, True, n_threads)
         gradients, begin = {}, 0
         for name, value in self._like.parameters.items():
             rows = flat[begin:begin + value.size]
@@ -284,32 +292,35 @@ class Population(_Arguments):
                 rows = rows.reshape(*value.shape, -1)
             gradients[name] = rows.transpose(NETWORKS_FIRST[value.ndim])[:self.n]
             begin += value.size
-        if in_lanes and self._penalised():  # single networks have added their own
-            for k, net in enumerate(self._each()):
-                penalty, more = _penalty(net)
+        if in_lanes and self._has_penalties():  # single networks have added their own
+            for k, net in enumerate(self._networks()):
+                penalty, more = _penalty_and_gradient(net)
                 losses[k] += penalty
                 for name, value in more.items():
                     gradients[name][k] += value
         return losses, gradients
 
-    def _reduced(self, X, D, weights, initial_state, lengths, gradient, n_threads):
-        """Return losses (n,), gradients (P, N) or None, and whether lanes computed them. Lanes add no penalties."""
-        if not (weights is initial_state is lengths is None and self._ready(X, D)):
+    def _losses_and_gradients(self, X, D, weights, initial_state, lengths, gradient, n_threads):
+        """Return losses (n,), gradients (P, N) or None unless `gradient`, and whether lanes computed them.
+
+        Lanes add no penalties. N is n rounded up to whole groups of lanes, as in `_theta`.
+        """
+        if not (weights is initial_state is lengths is None and self._is_ready_for_lanes(X, D)):
             X, D, weights, initial_state, lengths = self._check(X, D, weights, initial_state, lengths)
-        if self._lanes is None or not self._small((X,)):
+        if self._lanes is None or not self._lanes_are_faster((X,)):
             losses, flat = np.empty(self.n), np.empty_like(self._theta) if gradient else None
-            for k, net in enumerate(self._each()):
-                given = {"weights": self._weights_of(k, weights), "initial_state": self._of(k, initial_state, 2),
-                         "lengths": self._of(k, lengths, 1), "n_threads": n_threads}
+            for k, net in enumerate(self._networks()):
+                given = {"weights": self._own_weights(k, weights), "initial_state": self._own_part(k, initial_state, 2),
+                         "lengths": self._own_part(k, lengths, 1), "n_threads": n_threads}
                 if not gradient:
-                    losses[k] = net.evaluate(*self._pair(k, X, D), **given)
+                    losses[k] = net.evaluate(*self._own_data(k, X, D), **given)
                     continue
-                losses[k], found = net.loss_and_gradients(*self._pair(k, X, D), **given)
+                losses[k], found = net.loss_and_gradients(*self._own_data(k, X, D), **given)
                 flat[:, k] = np.concatenate([value.ravel() for value in found.values()])
             return losses, flat, False
-        X, D, weights, lengths = self._without_padding(X, self._distributions(D), weights, lengths)
+        X, D, weights, lengths = self._zero_in_padding(X, self._labels_as_distributions(D), weights, lengths)
         losses, flat = self._lanes.loss_and_gradient(self.n, self._theta, Batch(X, D, weights, initial_state, lengths), gradient,
-                                                     _threads(n_threads))
+                                                     _number_of_threads(n_threads))
         return losses, flat, True
 
     # ---- Training
@@ -372,10 +383,10 @@ class Population(_Arguments):
             validation = self._check(V[0], V[1], V[2], None, V[3], finite=True, name="validation's ")
         elif patience is not None:
             raise ValueError("patience requires validation=(X, D): it watches the validation loss")
-        rates = self._numbers("learning_rate", learning_rate)
+        rates = self._check_numbers("learning_rate", learning_rate)
         optimizer = optimizers.make(optimizer, None if rates is not None else learning_rate)  # type: ignore[arg-type]
         rates = np.full(self.n, optimizer.learning_rate) if rates is None else rates
-        norms = self._numbers("max_grad_norm", max_grad_norm)
+        norms = self._check_numbers("max_grad_norm", max_grad_norm)
         if norms is None:
             norms = np.full(self.n, math.inf if max_grad_norm is None else _checks.number("max_grad_norm", max_grad_norm, 0))
         schedule = schedules.make(schedule)
@@ -389,17 +400,17 @@ class Population(_Arguments):
             min_improvement=_checks.number("min_improvement", min_improvement, 0, low_allowed=True),
             shuffle=_batches.check_shuffle(shuffle),
             time_limit=math.inf if time_limit is None else _checks.number("time_limit", time_limit, 0),
-            callbacks=_settings.functions("callbacks", callbacks, "(epoch, population)"), threads=_threads(n_threads),
-            seeds=None if random_state is None else _seeds(self.n, random_state))
+            callbacks=_settings.functions("callbacks", callbacks, "(epoch, population)"), threads=_number_of_threads(n_threads),
+            seeds=None if random_state is None else _seeds_of_networks(self.n, random_state))
         run = Fit(self, data, validation, settings, None if progress is None else _checks.flag("progress", progress))
         try:
-            self.history = run.go()
+            self.history = run.train_networks()
         finally:
             run.progress.close()
         return self.history
 
-    def _numbers(self, name, value):
-        """Return a positive number for each network, or None if `value` is not an array of numbers."""
+    def _check_numbers(self, name, value):
+        """Return the argument `name` as an array of n positive numbers, or None if `value` is not an array of numbers."""
         if value is None or np.ndim(value) == 0:
             return None
         values = _network._check_shape(name, _checks.array(name, value, np.float64), (self.n,), "(n,)")
@@ -433,6 +444,7 @@ class Population(_Arguments):
 
     @classmethod
     def _from_file(cls, header, arrays):
+        """Return the population in a file's header and arrays. Raise ValueError if they do not belong together."""
         theta = arrays["theta"]
         first = RNN._from_header(header, arrays)
         if theta.ndim != 2 or theta.shape != (len(header["seeds"]), len(first._theta)) or not len(theta):
@@ -451,10 +463,12 @@ class Population(_Arguments):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: options, seeds, parameters, penalties and stream positions."""
         return {"like": self._like, "seeds": self.seeds, "theta": self.theta, "own": self._own_options,
                 "positions": [each._asdict() for each in self._positions]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a population from the state of `__getstate__`; older pickles have no positions."""
         self.n, self.seeds, like = len(state["seeds"]), state["seeds"], state["like"]
         self._positions = [_batches.Positions.read(each) for each in state.get("positions") or [None] * self.n]
         self._configure(like, state["own"] or [{name: like._config[name] for name in OWN}] * self.n)
@@ -463,8 +477,8 @@ class Population(_Arguments):
     # ---- Checks and layouts
 
 
-    def _each(self):
-        """Yield the networks one after another.
+    def _networks(self):
+        """Yield the networks as RNNs, one after another.
 
         Copying a network takes long, so each step may yield the same object. It is valid until the next step.
         """
@@ -475,14 +489,18 @@ class Population(_Arguments):
             net._theta[...] = self._theta[:, k]
             yield net
 
-    def _small(self, data, batch_size=math.inf):
-        """Return whether lanes are faster for such a batch, and a group of networks fits into memory."""
+    def _lanes_are_faster(self, data, batch_size=math.inf):
+        """Return whether lanes are faster for a batch of the data's shape, and a group of networks fits into memory.
+
+        `data` is a tuple with X first. `batch_size` limits the number of sequences of a batch.
+        """
         net, (T, B) = self._like, data[0].shape[-3:-1]
         size = _population.lanes(net.dtype) * np.dtype(net.dtype).itemsize
-        numbers = (T + 1) * B * (net.input_size + 2 * net.hidden_size + 2 * net.output_size)
+        numbers = (T + 1) * B * (net.input_size + numbers_per_unit(net) * net.hidden_size + 2 * net.output_size)
         return min(B, batch_size) <= most_sequences(net) and numbers * size <= MOST_BYTES
 
-    def _penalised(self):
+    def _has_penalties(self):
+        """Return whether any network has an l1 or l2 penalty."""
         return self._own_options is not None or any(self._like._engines["reference"].options[name] for name in OWN)
 
 

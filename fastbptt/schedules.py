@@ -30,22 +30,32 @@ class Schedule:
     """Base class of all schedules. Its factor is 1."""
 
     def __post_init__(self) -> None:
+        """Check every field by `_check`."""
         for field in fields(self):
             self._check(field.name, getattr(self, field.name))
 
     def _check(self, name, value):
-        """Raise TypeError or ValueError if the value of a field is not allowed."""
+        """Raise TypeError or ValueError if `value` is not allowed for the field `name`.
+
+        Every schedule with fields overrides it.
+        """
 
     def begin(self) -> tuple:
-        """Return the state before the first epoch."""
+        """Return the schedule's state before the first epoch, a tuple of numbers that the run keeps."""
         return ()
 
     def watch(self, carried: tuple, loss: float) -> tuple:
-        """Return the state after an epoch. `loss` is that of the validation set if there is one, else the training loss."""
+        """Return the state after an epoch. `carried` is the state before it.
+
+        `loss` is that of the validation set if there is one, else the training loss.
+        """
         return carried
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
-        """Return the factor of `epoch` in a run of at most `epochs` epochs."""
+        """Return the factor of the learning rate in `epoch` of a run of at most `epochs` epochs.
+
+        `carried` is the schedule's state.
+        """
         return 1.0
 
 
@@ -69,7 +79,8 @@ class Step(Schedule):
     gamma: float = 0.1
 
     def _check(self, name, value):
-        _checks.size(name, value) if name == "every" else _factor(name, value)
+        """Raise TypeError or ValueError if `value` is not allowed for the field `name`."""
+        _checks.size(name, value) if name == "every" else _check_factor(name, value)
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         return self.gamma ** (epoch // self.every)
@@ -82,7 +93,8 @@ class Exponential(Schedule):
     gamma: float = 0.99
 
     def _check(self, name, value):
-        _factor(name, value)
+        """Raise TypeError or ValueError unless `value` is in (0, 1]."""
+        _check_factor(name, value)
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
         return self.gamma**epoch
@@ -100,8 +112,9 @@ class Cosine(Schedule):
     minimum: float = 0.0
 
     def _check(self, name, value):
+        """Raise TypeError or ValueError if `value` is not allowed for the field `name`."""
         if name == "minimum":
-            _factor(name, value, zero=True)
+            _check_factor(name, value, zero=True)
         elif value is not None:
             _checks.size(name, value)
 
@@ -117,6 +130,7 @@ class InverseScaling(Schedule):
     power: float = 0.5
 
     def _check(self, name, value):
+        """Raise TypeError or ValueError unless `value` is positive."""
         _checks.number(name, value, 0)
 
     def factor(self, carried: tuple, epoch: int, epochs: int) -> float:
@@ -138,17 +152,20 @@ class Plateau(Schedule):
     minimum: float = 0.0
 
     def _check(self, name, value):
+        """Raise TypeError or ValueError if `value` is not allowed for the field `name`."""
         if name == "patience":
             _checks.size(name, value, smallest=0)
         elif name == "threshold":
             _checks.number(name, value, 0, 1, low_allowed=True)
         else:
-            _factor(name, value, zero=name == "minimum")
+            _check_factor(name, value, zero=name == "minimum")
 
     def begin(self) -> tuple:
+        """Return factor, best loss, and the number of epochs in a row without improvement."""
         return 1.0, math.inf, 0  # factor, best loss, number of epochs in a row without improvement
 
     def watch(self, carried: tuple, loss: float) -> tuple:
+        """Return the state after an epoch with this loss. `carried` is the state before it (see `begin`)."""
         factor, best, bad = carried
         if loss < best * (1 - self.threshold):
             return factor, loss, 0
@@ -189,11 +206,14 @@ def make(schedule: ScheduleName | Schedule | Callable[[int], float] | None) -> S
 
 
 def is_foreseen(schedule: Schedule) -> bool:
-    """Return whether the factors depend only on the epoch and the schedule is one of SCHEDULES."""
+    """Return whether the factors of all epochs are known before the run: a schedule of SCHEDULES that reads no losses."""
     return type(schedule) in SCHEDULES.values() and type(schedule).watch is Schedule.watch
 
 
-def _factor(name, value, zero=False):
-    """Raise TypeError or ValueError unless `value` is a factor above 0 (or 0 if `zero`) and at most 1."""
+def _check_factor(name, value, zero=False):
+    """Raise TypeError or ValueError unless `value` is a factor above 0 (or 0 if `zero`) and at most 1.
+
+    `name` is the field's.
+    """
     if not _checks.number(name, value, 0, low_allowed=zero) <= 1:
         raise ValueError(f"{name} must be at most 1, got {value}")

@@ -57,6 +57,10 @@ def to_time_major(X: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _to_time_major(X, name):
+    """Return an array (N, T, I), or a list of (T_n, I), as a padded array (T, N, I) and the lengths (N,).
+
+    `name` is for messages.
+    """
     _checks.refuse_masked(name, X)
     if isinstance(X, np.ndarray) and X.ndim == 3:
         return X.swapaxes(0, 1).copy("C"), np.full(X.shape[0], X.shape[1], np.intp)
@@ -135,7 +139,7 @@ class Sequences:
         return rows
 
     def place(self, t: int, n: int) -> str:
-        """Return the description of a step for error messages, such as "row 3" or "sequence 3, step 0"."""
+        """Return the description of step t of sequence n for error messages, such as "row 3" or "sequence 3, step 0"."""
         return {"steps": f"row {n}", "series": f"step {t}"}.get(self.form, f"sequence {n}, step {t}")
 
 
@@ -178,6 +182,7 @@ def read(X: Any, two_d: TwoD, name: str = "X", features: int | None = None) -> S
 
 
 def _check_dimensions(X, two_d, name):
+    """Raise ValueError unless X has three dimensions, or two that `two_d` gives a meaning, and at least one feature."""
     if X.ndim not in (2, 3):
         raise ValueError(f"{name} must be an array (N, T, I) or a list of (T_n, I), got {X.ndim} dimension(s) with "
                          f"shape {X.shape}. Reshape your data: {name}[None, :, None] is one series of one feature")
@@ -192,7 +197,10 @@ def _check_dimensions(X, two_d, name):
 
 
 def _refuse_nonfinite(sequences):
-    """Raise ValueError if a number is NaN or infinite. The message names the first such position in the user's layout."""
+    """Raise ValueError if a number of the Sequences is NaN or infinite. The message names the first such position.
+
+    It is a position in the user's layout. `sequences` are not changed.
+    """
     bad = ~np.isfinite(sequences.padded.swapaxes(0, 1))
     if bad.any():
         n, t, i = (int(k) for k in np.argwhere(bad)[0])
@@ -241,11 +249,12 @@ def is_list(X: Any) -> bool:
 
 
 def _is_list_of_vectors(X):
+    """Return whether X is a list or tuple whose items all have one dimension."""
     return isinstance(X, (list, tuple)) and len(X) > 0 and all(np.ndim(x) == 1 for x in X)
 
 
 def read_series(name: str, series: Any, features: int) -> Sequences:
-    """Return `series` as Sequences. Two dimensions are one series (T, I).
+    """Return `series` as Sequences of `features` features. Two dimensions are one series (T, I).
 
     A list of vectors with one common length L > 1 would be one series of L features. If one feature is expected, it is a list
     of series instead.
@@ -313,7 +322,8 @@ def forecast_pairs(series: ArrayLike, horizon: Int, exogenous: ArrayLike | None 
     D = _frame_like(frame, D, slice(horizon, T), frame.columns)
     if exogenous is None:
         return _frame_like(frame, X, slice(T - horizon), frame.columns), D
-    if _is_pandas(exogenous) and (_columns("series", frame) is None) == (_columns("exogenous", exogenous) is None):
+    unnamed = _string_columns("series", frame) is None
+    if _is_pandas(exogenous) and unnamed == (_string_columns("exogenous", exogenous) is None):
         X = _frame_like(frame, X, slice(T - horizon), [*frame.columns, *exogenous.columns])
     return X, D
 
@@ -324,13 +334,17 @@ def _is_pandas(value):
 
 
 def _frame_like(frame, rows, steps, columns):
-    """Return `rows` as a DataFrame with `columns` and the index of `frame` at `steps`."""
+    """Return the array `rows` as a DataFrame with these columns and the index of `frame` at `steps`, a slice.
+
+    `forecast_pairs` gives users DataFrames for DataFrames.
+    """
     from pandas import DataFrame
 
     return DataFrame(rows, index=frame.index[steps], columns=columns)
 
 
 def _list_of_pairs(series, horizon, exogenous):
+    """Return the lists of inputs and of targets of `forecast_pairs` for a list of series. Errors name the series."""
     if not len(series):
         raise ValueError("series is an empty list: give at least one series (T_n, I)")
     if isinstance(exogenous, memoryview):  # indexing a memoryview does not give arrays
@@ -419,10 +433,11 @@ class SequenceScaler(Parametric):
         mean, scale = self._statistics(sequences)
         self.mean_, self.scale_ = mean, scale
         self.n_features_in_ = sequences.padded.shape[2]
-        self._take_names(names)
+        self._set_names(names)
         return self
 
-    def _take_names(self, names):
+    def _set_names(self, names):
+        """Set the attribute feature_names_in_, or remove it if `names` is None."""
         self.__dict__.pop("feature_names_in_", None)
         if names is not None:
             self.feature_names_in_ = names
@@ -436,9 +451,9 @@ class SequenceScaler(Parametric):
         ValueError : X has another number of features or other columns than in `fit`, or contains NaN or infinity.
         """
         self._check_fitted("transform")
-        sequences = self._read(X)
+        sequences = self._read_as_fitted(X)
         mean, scale = self._statistics(sequences) if self.per == "series" else (self.mean_, self.scale_)
-        return self._in_frames(self._apply(sequences, lambda x: (x - mean) / scale), X)
+        return self._as_selected_output(self._apply_to_steps(sequences, lambda x: (x - mean) / scale), X)
 
     def inverse_transform(self, X: ArrayLike) -> Any:
         """Return X scale + mean in the form of X. With per="series", sequence n of X belongs to sequence n of `fit`.
@@ -459,14 +474,14 @@ class SequenceScaler(Parametric):
             if isinstance(X, (list, tuple)):
                 return [np.stack(levels, axis=-1) for levels in zip(*scaled)]
             return np.stack(scaled, axis=-1)
-        sequences = self._read(X)
+        sequences = self._read_as_fitted(X)
         if self.mean_.ndim == 2 and len(sequences.lengths) != len(self.mean_):
             raise ValueError(f'X has {len(sequences.lengths)} sequences, but with per="series" inverse_transform needs '
                              f"the {len(self.mean_)} that fit saw, in their order")
-        return self._apply(sequences, lambda x: x * self.scale_ + self.mean_)
+        return self._apply_to_steps(sequences, lambda x: x * self.scale_ + self.mean_)
 
     def fit_transform(self, X: ArrayLike, y: Any = None) -> Any:
-        """Call `fit` and return the result of `transform`."""
+        """Call `fit` and return the result of `transform`. y is not read."""
         return self.fit(X).transform(X)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -503,8 +518,11 @@ class SequenceScaler(Parametric):
             self._sklearn_output_config = {"transform": _checks.choose("transform", transform, ("default", "pandas"))}
         return self
 
-    def _in_frames(self, made, X):
-        """Return the result of `transform`, as DataFrames if `set_output` or scikit-learn's configuration selects them."""
+    def _as_selected_output(self, made, X):
+        """Return `made`, the result of `transform` for X: as it is, or as DataFrames.
+
+        `set_output` or scikit-learn's configuration selects which.
+        """
         given = getattr(self, "_sklearn_output_config", None)
         if given is None:
             sklearn = sys.modules.get("sklearn")
@@ -522,7 +540,8 @@ class SequenceScaler(Parametric):
         return [DataFrame(part, index=getattr(x, "index", None) if hasattr(x, "columns") else None, columns=names)
                 for part, x in zip(made, X)]
 
-    def _read(self, X):
+    def _read_as_fitted(self, X):
+        """Return X as Sequences. Raise ValueError unless it has the features and columns of `fit`."""
         sequences = read(X, self.two_d, features=self.n_features_in_)
         self._check_features(sequences)
         check_names("X", feature_names("X", X), getattr(self, "feature_names_in_", None))
@@ -543,7 +562,7 @@ class SequenceScaler(Parametric):
         return X.shape[2] != I and X.shape[1] == I
 
     def _statistics(self, sequences):
-        """Return mean and scale, (I,) or (N, I)."""
+        """Return mean and scale of the sequences: (I,), or (N, I) with per="series"."""
         t, n = sequences.steps()
         rows = sequences.padded[t, n]
         if self.per == "all":
@@ -551,7 +570,8 @@ class SequenceScaler(Parametric):
         parts = [_mean_and_scale(part) for part in np.split(rows, np.cumsum(sequences.lengths)[:-1])]
         return tuple(np.array(parts).swapaxes(0, 1))
 
-    def _apply(self, sequences, function):
+    def _apply_to_steps(self, sequences, function):
+        """Return function(padded) for the padded array (T, N, I) of the sequences, in the form and dtype of the user's X."""
         t, n = sequences.steps()
         return sequences.restore(function(sequences.padded)[t, n].astype(sequences.padded.dtype))
 
@@ -576,6 +596,7 @@ class SequenceScaler(Parametric):
 
     @classmethod
     def _from_file(cls, header, arrays):
+        """Return the scaler in a file's header and arrays. Raise ValueError if they are damaged."""
         params = header["scaler"]
         scaler = cls(**{name: _checks.choose(name, params[name], choices)
                         for name, choices in (("per", ("all", "series")), ("two_d", TWO_D))})
@@ -589,7 +610,7 @@ class SequenceScaler(Parametric):
                                   or not all(isinstance(name, str) for name in names)):
             raise ValueError(f"it does not name the {mean.shape[-1]} features of its scaler")
         scaler.mean_, scaler.scale_, scaler.n_features_in_ = mean, scale, mean.shape[-1]
-        scaler._take_names(None if names is None else np.array(names, dtype=object))
+        scaler._set_names(None if names is None else np.array(names, dtype=object))
         return scaler
 
     def __sklearn_tags__(self) -> Any:
@@ -633,10 +654,10 @@ def feature_names(name: str, X: Any) -> np.ndarray | None:
     ValueError : the DataFrames of a list have different columns, or the same ones in another order.
     """
     if not isinstance(X, (list, tuple)):
-        return _columns(name, X)
+        return _string_columns(name, X)
     found, first = None, None
     for n, x in enumerate(X):
-        names = _columns(f"{name}[{n}]", x)
+        names = _string_columns(f"{name}[{n}]", x)
         if names is None:
             continue
         if found is not None:
@@ -646,7 +667,11 @@ def feature_names(name: str, X: Any) -> np.ndarray | None:
     return found
 
 
-def _columns(name, X):
+def _string_columns(name, X):
+    """Return the column names of a DataFrame, an array of str, or None for other objects and for names that are no strings.
+
+    Raise TypeError if only some are strings. `name` is used in the message.
+    """
     columns = getattr(X, "columns", None)
     if columns is None:
         return None
@@ -659,7 +684,10 @@ def _columns(name, X):
 
 
 def check_names(name: str, names: np.ndarray | None, known: np.ndarray | None, where: str = "fit") -> None:
-    """Raise ValueError if `names` differ from `known`, in content or order. Do nothing if one of them is None."""
+    """Raise ValueError if `names` differ from `known`, in content or order. Do nothing if one of them is None.
+
+    `name` is the argument whose columns `names` are, and `where` says whose columns `known` are, for the message.
+    """
     if names is None or known is None or np.array_equal(names, known):
         return
     what = "target" if name == "y" else "feature"

@@ -60,11 +60,15 @@ class Contender(NamedTuple):
     whats: tuple = ("gradients", "forward", "adam", "first", "import", "memory")
 
     def takes(self, cell, dtype, what="gradients"):
+        """Return whether the contender is timed on a cell in this dtype, for the kind of work `what`.
+
+        The cell None is for imports.
+        """
         return (dtype in self.dtypes and bool(cell and cell.lengths) in self.lengths and what in self.whats
                 and (cell is None or cell.units in self.units))
 
     def missing(self):
-        """Why it cannot be timed here, or an empty string."""
+        """Return why the contender cannot be timed on this machine, as text; an empty string if it can."""
         absent = [name for name in self.needs if importlib.util.find_spec(name) is None]
         if absent:
             return f"{', '.join(absent)} not installed"
@@ -73,9 +77,11 @@ class Contender(NamedTuple):
         return ""
 
     def versions(self):
+        """Return "name version" of each package that the contender needs, without fastbptt."""
         return [f"{name} {importlib.metadata.version(name)}" for name in self.needs if name != "fastbptt"]
 
     def load(self):
+        """Import the contender's module and return its class."""
         return getattr(importlib.import_module(f"contenders.{self.module}"), self.type)
 
 

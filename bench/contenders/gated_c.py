@@ -271,7 +271,7 @@ def series(degree):
 
 
 def compiled(problem, variant):
-    """Compile the C text of the shape, and return the loaded library."""
+    """Return the loaded library of the C text, compiled for the shape of the problem in this variant."""
     real = "float" if problem.dtype == "float32" else "double"
     degree, *macros = SERIES[real]
     macros = [f"{name} {size}" for name, size in zip("BTIHO", problem[:5])] + macros
@@ -289,7 +289,7 @@ def compiled(problem, variant):
 
 
 def missing():
-    """Return why it cannot be timed here, or an empty string."""
+    """Return why the contender cannot be timed on this machine, as text; an empty string if it can."""
     return "" if shutil.which(COMPILER) else f"no compiler {COMPILER}"
 
 
@@ -310,10 +310,12 @@ def blas():
 class GRU:
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         ways = ("loops",) if problem.H < LEAST_H_OF_BLAS else ("BLAS",)
         return tuple(f"{way}{width}" for way in ways for width in (", 512", ""))
 
     def __init__(self, problem, variant="loops, 512"):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         self.theta = np.concatenate([value.ravel() for value in problem.parameters.values()])
         self.g = np.empty_like(self.theta)
         self.Y = np.empty((problem.T, problem.B, problem.O), problem.dtype)
@@ -332,8 +334,10 @@ class GRU:
         self.run.restype, self.run.argtypes = ctypes.c_double, []
 
     def gradients(self):
+        """Return the loss and a dict of the gradients by parameter."""
         return self.run(), self.named
 
     @staticmethod
     def threads():
+        """Return as text how many threads it may use."""
         return "1 in C, and 1 in SciPy's BLAS, which it calls"

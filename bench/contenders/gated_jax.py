@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from contenders import jax_scan
 
 
-def parts(a, count):
+def split_gates(a, count):
+    """Return an array split into `count` blocks of the last axis, one for each gate."""
     return jnp.split(a, count, axis=-1)
 
 
@@ -13,10 +14,12 @@ class Autodiff(jax_scan.Autodiff):
     """The input and output products are outside the scan."""
 
     def __init__(self, problem, variant="unroll 1"):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         super().__init__(problem, variant)
         self.lstm = problem.units == "lstm"
 
     def states(self, p, X):
+        """Return the states (T, B, H)."""
         return self.states_and_saved(p, X)[0]
 
     def states_and_saved(self, p, X):
@@ -25,15 +28,17 @@ class Autodiff(jax_scan.Autodiff):
         zero = jnp.zeros((*A.shape[1:-1], W.shape[0]), A.dtype)
 
         def gru(h, a):
-            (a_r, a_z, a_n), (s_r, s_z, s_n) = parts(a, 3), parts(h @ W, 3)
+            """Return h after a step, and what the backward pass needs."""
+            (a_r, a_z, a_n), (s_r, s_z, s_n) = split_gates(a, 3), split_gates(h @ W, 3)
             r, z, m = jax.nn.sigmoid(a_r + s_r), jax.nn.sigmoid(a_z + s_z), s_n + p["b_n"]
             n = jnp.tanh(a_n + r * m)
             new = n + z * (h - n)
             return new, (new, r, z, n, m)
 
         def lstm(carry, a):
+            """Return h and c after a step, and what the backward pass needs."""
             h, c = carry
-            i, f, g, o = parts(a + h @ W, 4)
+            i, f, g, o = split_gates(a + h @ W, 4)
             i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
             new = f * c + i * g
             u = jnp.tanh(new)
@@ -49,9 +54,11 @@ class ByHand(Autodiff):
 
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("vectors, unroll 1", "unroll 1") if problem.B == 1 else ("unroll 1", "unroll 4")
 
     def value_and_gradients(self, p, X, D, lengths):
+        """Return the loss and a dict of the gradients, by a scan forward and one back."""
         steps = len(X) * X.shape[1]
         if self.vectors:
             X, D = X[:, 0], D[:, 0]
@@ -62,6 +69,7 @@ class ByHand(Autodiff):
         before = jnp.concatenate([zero[None], S[:-1]])
 
         def gru(carry, now):
+            """Go back a step of a GRU: return the gradient by the state before, and those by the pre-activations."""
             e, h, r, z, n, m = now
             d = e + carry
             dn = d * (1 - z) * (1 - n * n)
@@ -70,6 +78,7 @@ class ByHand(Autodiff):
             return z * d + by_state @ W, (by_state, dn)
 
         def lstm(carry, now):
+            """Go back a step of an LSTM: return the gradients by h and c before, and those by the pre-activations."""
             (e, i, f, g, o, u, c), (later, later_c) = now, carry
             d = e + later
             dc = d * o * (1 - u * u) + later_c

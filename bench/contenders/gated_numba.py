@@ -12,7 +12,10 @@ from numba import njit
 
 
 def make_cells(H, real, lstm):
-    """The elementwise part of one sequence's step, forward and backward: arrays are flat, and rows begin at offsets."""
+    """Return compiled functions (forward, backward) for the elementwise part of one sequence's step.
+
+    Arrays are flat, and rows begin at offsets. `lstm` selects the cell, and `real` is its dtype.
+    """
     tanh = make_tanh(real)
     one, half = real(1), real(0.5)
 
@@ -22,6 +25,10 @@ def make_cells(H, real, lstm):
 
     @njit(**FAST)
     def gru_forward(a, p, b_n, before, more, tanh_c, new, after):
+        """Compute a GRU's state `after` from the state `before`, the pre-activations of inputs, a, and p = W_s h.
+
+        a becomes r, z, n, and `new` becomes W_s,n h + b_n. `more` and `tanh_c` are for the LSTM.
+        """
         for k in range(2 * H):
             a[k] = sigmoid(a[k] + p[k])
         for k in range(H):
@@ -33,6 +40,11 @@ def make_cells(H, real, lstm):
 
     @njit(**FAST)
     def gru_backward(a, more, tanh_c, before, e, carry, carry_c, delta, delta_s):
+        """Compute a GRU's gradients by the pre-activations of inputs (delta) and states (delta_s) from e and carry.
+
+        a holds r, z, n and `more` W_s,n h + b_n. carry becomes the part of the gradient by the state `before` that does not
+        pass W_s. `tanh_c` and `carry_c` are for the LSTM.
+        """
         for k in range(H):
             r, z, n, d = a[k], a[H + k], a[2 * H + k], e[k] + carry[k]
             dn = d * (one - z) * (one - n * n)
@@ -47,6 +59,10 @@ def make_cells(H, real, lstm):
 
     @njit(**FAST)
     def lstm_forward(a, p, b_n, before, more, tanh_c, new, after):
+        """Compute an LSTM's state `after` from the pre-activations of inputs, a, and p = W_s h.
+
+        a becomes i, f, g, o. `more` is c before the step, and `new` becomes c after it.
+        """
         for k in range(2 * H):
             a[k] = sigmoid(a[k] + p[k])
         for k in range(2 * H, 3 * H):
@@ -62,6 +78,11 @@ def make_cells(H, real, lstm):
 
     @njit(**FAST)
     def lstm_backward(a, more, tanh_c, before, e, carry, carry_c, delta, delta_s):
+        """Compute an LSTM's gradient by the pre-activations (delta) from e and the carried gradients by h and c.
+
+        These are `carry` and `carry_c`. a holds i, f, g, o, `more` c before the step, and `tanh_c` that of c after it. The
+        other arguments are for the GRU.
+        """
         for k in range(H):
             i, f, g, o, u, d = a[k], a[H + k], a[2 * H + k], a[3 * H + k], tanh_c[k], e[k] + carry[k]
             dc = d * o * (one - u * u) + carry_c[k]
@@ -78,9 +99,11 @@ def make_cells(H, real, lstm):
 class Numba:
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("loops", "dot") if problem.H <= 32 else ("dot",)
 
     def __init__(self, problem, variant="loops"):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         B, T, I, H, O = problem[:5]
         real, lstm, loops = getattr(np, problem.dtype), problem.units == "lstm", variant == "loops"
         G, N, width = (4 if lstm else 3), T * B, B * H
@@ -95,6 +118,10 @@ class Numba:
         @njit(**FAST)
         def run(X, D, W_x, W_s, b_s, b_n, W_y, b_y, S, A, more, tanh_c, Y, E, delta, delta_s, P, carry, carry_c, row,
                 W_xT, W_sT, W_yT, g_x, g_s, g_b, g_n, g_y, g_by):
+            """Return the loss. The arrays from g_x on receive the gradients.
+
+            Those from S to W_yT are workspace, and those from W_x to b_y the parameters, all flat.
+            """
             transpose(W_s, GH, H, W_sT)
             if loops:
                 transpose(W_x, GH, I, W_xT)
@@ -187,6 +214,7 @@ class Numba:
         g = {name: value.reshape(-1) for name, value in self.named.items()}
 
         def buffer(*shape):
+            """Return a flat array of zeros with as many numbers as this shape has."""
             return np.zeros(math.prod(shape), real)
 
         delta = buffer(N, GH)
@@ -200,6 +228,7 @@ class Numba:
         self.run = run
 
     def gradients(self):
+        """Return the loss and a dict of the gradients by parameter."""
         return self.run(*self.arguments), self.named
 
     threads = PlainNumba.threads

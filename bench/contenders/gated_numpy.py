@@ -4,7 +4,7 @@ import numpy as np
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)), in place: by tanh, which does not overflow."""
+    """Replace x by 1 / (1 + exp(-x)), in place: by tanh, which does not overflow."""
     x *= 0.5
     np.tanh(x, out=x)
     x *= 0.5
@@ -14,9 +14,11 @@ def sigmoid(x):
 class Plain:
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("",)
 
     def __init__(self, problem, variant=""):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         B, T, I, H, O = problem[:5]
         dtype, gates = problem.dtype, problem.parameters["W_x"].shape[0] // H
         self.p, self.X, self.D, self.lstm = problem.parameters, problem.X, problem.D, problem.units == "lstm"
@@ -28,6 +30,7 @@ class Plain:
         self.E = np.empty((T, B, H), dtype)
 
     def gradients(self):
+        """Return the loss and a dict of the gradients by parameter."""
         p, S, A, E, (T, B, I) = self.p, self.S, self.A, self.E, self.X.shape
         H, rows = S.shape[2], T * B
         X = self.X.reshape(rows, I)
@@ -52,6 +55,7 @@ class Plain:
                       "W_y": delta_y.T @ after, "b_y": delta_y.sum(axis=0)}
 
     def forward_gru(self, t, H):
+        """Compute a GRU's state S[t + 1] from W_s h in P, and keep the gates and W_s,n h + b_n for the backward pass."""
         a, P, m = self.A[t], self.P, self.more[t]
         gates, n = a[:, :2 * H], a[:, 2 * H:]
         gates += P[:, :2 * H]
@@ -65,6 +69,7 @@ class Plain:
         now += n
 
     def backward_gru(self, T, H):
+        """Return a GRU's gradients by the pre-activations of inputs and of states, (T, B, 3H) each."""
         E, carry = self.E, 0
         for t in reversed(range(T)):
             a, before = self.A[t], self.S[t]
@@ -82,6 +87,7 @@ class Plain:
         return self.delta, self.delta_s
 
     def forward_lstm(self, t, H):
+        """Compute an LSTM's state S[t + 1] and c, and keep the gates and tanh c for the backward pass."""
         a = self.A[t]
         a += self.P
         sigmoid(a[:, :2 * H])
@@ -94,6 +100,7 @@ class Plain:
         np.multiply(a[:, 3 * H:], self.tanh_c[t], out=self.S[t + 1])
 
     def backward_lstm(self, T, H):
+        """Return an LSTM's gradient by the pre-activations (T, B, 4H), twice, as `backward_gru` does."""
         carry, carry_c = 0, 0
         for t in reversed(range(T)):
             a, u, now = self.A[t], self.tanh_c[t], self.delta[t]
@@ -110,4 +117,5 @@ class Plain:
 
     @staticmethod
     def threads():
+        """Return as text how many threads it may use."""
         return "as NumPy's BLAS"

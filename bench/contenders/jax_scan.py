@@ -8,13 +8,17 @@ import numpy as np
 from contenders import LEARNING_RATE
 
 
-def moved(before, gradient, m, v, rate, root):
+def adam_step(before, gradient, m, v, rate, root):
+    """Return a parameter and Adam's two means m and v after an update. `before` is the parameter before it.
+
+    `rate` and `root` hold the bias corrections.
+    """
     m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient * gradient
     return before - rate * m / (jnp.sqrt(v) / root + 1e-8), m, v
 
 
-def present(difference, lengths):
-    """The difference with zeros behind the sequences' ends, and the number of steps that there are."""
+def without_padding(difference, lengths):
+    """Return the difference with zeros behind the sequences' ends, and the number of steps without padding."""
     T, B, _ = difference.shape
     if lengths is None:
         return difference, T * B
@@ -31,9 +35,11 @@ class Autodiff:
 
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("unroll 1",)
 
     def __init__(self, problem, variant="unroll 1"):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         if problem.dtype == "float64":
             jax.config.update("jax_enable_x64", True)
         self.unroll, self.vectors = int(variant.split()[-1]), "vectors" in variant
@@ -46,37 +52,49 @@ class Autodiff:
                                                                                           donate_argnums=(0, 4, 5))
 
     def states(self, p, X):
+        """Return the states (T, B, H) after each step."""
         A = X @ p["W_x"].T + p["b_s"]
         W = p["W_s"].T
 
         def step(s, a):
+            """Return the state after a step, twice (as carried and as kept), from that before and `a`, its X W_xᵀ + b_s."""
             s = jnp.tanh(a + s @ W)
             return s, s
 
         return jax.lax.scan(step, jnp.zeros_like(A[0]), A, unroll=self.unroll)[1]
 
     def outputs(self, p, X):
+        """Return the outputs (T, B, O)."""
         return self.states(p, X) @ p["W_y"].T + p["b_y"]
 
     def loss(self, p, X, D, lengths):
-        difference, steps = present(self.outputs(p, X) - D, lengths)
+        """Return the loss, without the padding."""
+        difference, steps = without_padding(self.outputs(p, X) - D, lengths)
         return (difference * difference).sum() / steps
 
     def value_and_gradients(self, p, X, D, lengths):
+        """Return the loss and a dict of the gradients."""
         return jax.value_and_grad(self.loss)(p, X, D, lengths)
 
     def update(self, p, X, D, lengths, m, v, rate, root):
+        """Return the loss, and the dicts of parameters, m and v after an update of Adam.
+
+        `rate` and `root` hold the bias corrections.
+        """
         loss, g = self.value_and_gradients(p, X, D, lengths)
-        new = {name: moved(p[name], g[name], m[name], v[name], rate, root) for name in p}
+        new = {name: adam_step(p[name], g[name], m[name], v[name], rate, root) for name in p}
         return loss, *({name: arrays[i] for name, arrays in new.items()} for i in range(3))
 
     def gradients(self):
+        """Return the loss and a dict of the gradients by parameter."""
         return jax.block_until_ready(self.compiled[0](self.p, self.X, self.D, self.lengths))
 
     def forward(self):
+        """Return the outputs Y (T, B, O)."""
         return jax.block_until_ready(self.compiled[1](self.p, self.X))
 
     def adam(self):
+        """Make one whole training step with Adam, and return the loss before it."""
         self.count += 1
         scalar = self.X.dtype.type
         rate, root = scalar(LEARNING_RATE / (1 - 0.9**self.count)), scalar(np.sqrt(1 - 0.999**self.count))
@@ -85,10 +103,12 @@ class Autodiff:
         return float(loss)
 
     def parameters(self):
+        """Return the current parameters, a dict by name."""
         return self.p
 
     @staticmethod
     def threads():
+        """Return as text how many threads it may use."""
         return f"NPROC={os.environ.get('NPROC')}, XLA_FLAGS={os.environ.get('XLA_FLAGS', 'not set')} for XLA"
 
 
@@ -100,24 +120,28 @@ class ByHand(Autodiff):
 
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("vectors, unroll 1", "unroll 1") if problem.B == 1 else ("unroll 1", "unroll 4")
 
     def outputs(self, p, X):
+        """Return the outputs (T, B, O)."""
         T, B, _ = X.shape
         states = self.states(p, X[:, 0] if self.vectors else X)
         return (states @ p["W_y"].T + p["b_y"]).reshape(T, B, -1)
 
     def value_and_gradients(self, p, X, D, lengths):
+        """Return the loss and a dict of the gradients, by a scan forward and one back."""
         T, B, _ = X.shape
         if self.vectors:
             X = X[:, 0]
         S = self.states(p, X)
-        difference, steps = present((S @ p["W_y"].T + p["b_y"]).reshape(D.shape) - D, lengths)
+        difference, steps = without_padding((S @ p["W_y"].T + p["b_y"]).reshape(D.shape) - D, lengths)
         loss = (difference * difference).sum() / steps
         delta_y = (difference * (2 / steps)).reshape(*S.shape[:-1], -1)
         W = p["W_s"]
 
         def back(later, now):
+            """Go back a step: return the gradient by its pre-activation from `later`, that of the step after it."""
             dS, s = now
             delta = (dS + later @ W) * (1 - s * s)
             return delta, delta

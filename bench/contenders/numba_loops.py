@@ -23,10 +23,11 @@ FAST = {"fastmath": True, "error_model": "numpy"}
 
 @intrinsic
 def power_of_two(context, z):
-    """2**n, for z = n + 1.5 * 2**(bits of the mantissa): n stands in the lowest bits of z."""
+    """Return 2**n, for z = n + 1.5 * 2**(bits of the mantissa): n stands in the lowest bits of z."""
     bits, mantissa, bias = (32, 23, 127) if z == types.float32 else (64, 52, 1023)
 
     def generate(context, builder, signature, arguments):
+        """Build the LLVM code of a call, as Numba asks an intrinsic to, and return its value."""
         integer = ir.IntType(bits)
         n = builder.bitcast(arguments[0], integer)
         n = builder.add(builder.shl(n, integer(mantissa)), integer(bias << mantissa))
@@ -36,10 +37,11 @@ def power_of_two(context, z):
 
 
 def make_tanh(real):
-    """tanh x = 1 - 2 / (exp(2x) + 1), with exp(2x) = 2**n exp(r), |r| <= ln 2 / 2, by exp's series.
+    """Return a compiled tanh for the dtype `real`, by the series of exp.
 
-    Only contraction is allowed here: reassociation would cancel what is added to round. Largest error 2e-7 in float32
-    and 4e-15 in float64; 0.4 and 1.5 ns an element (Zen 4, 2026-11).
+    It is tanh x = 1 - 2 / (exp(2x) + 1), with exp(2x) = 2**n exp(r), |r| <= ln 2 / 2. Only contraction is allowed here:
+    reassociation would cancel what is added to round. Largest error 2e-7 in float32 and 4e-15 in float64; 0.4 and 1.5 ns an
+    element (Zen 4, 2026-11).
     """
     single = real is np.float32
     degree, end, rounder = (6, real(9.1), real(1.5 * 2**23)) if single else (11, real(20), real(1.5 * 2**52))
@@ -50,15 +52,18 @@ def make_tanh(real):
     if single:
         @njit(fastmath={"contract"}, error_model="numpy")
         def series(r):
+            """Return exp(r) by its series."""
             return one + r * (one + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * c[6])))))
     else:
         @njit(fastmath={"contract"}, error_model="numpy")
         def series(r):
+            """Return exp(r) by its series."""
             high = c[6] + r * (c[7] + r * (c[8] + r * (c[9] + r * (c[10] + r * c[11]))))
             return one + r * (one + r * (c[2] + r * (c[3] + r * (c[4] + r * (c[5] + r * high)))))
 
     @njit(fastmath={"contract"}, error_model="numpy")
     def tanh(x):
+        """Return tanh of one number."""
         x = min(max(x, -end), end)
         z = x * scale + rounder
         n = z - rounder
@@ -73,18 +78,19 @@ U = np.uintp  # an unsigned index: Numba makes every signed one ask whether it c
 
 
 def multiples(N):
-    """0, N, 2N, ... 8N as unsigned numbers."""
+    """Return 0, N, 2N, ... 8N as unsigned numbers."""
     return tuple(U(k * N) for k in range(9))
 
 
 def make_product(K, N):
-    """C[c : c+N] += A[a : a+K] W, W (K, N): one row times a matrix, eight rows of the matrix at a time."""
+    """Return a compiled C[c : c+N] += A[a : a+K] W, W (K, N): one row times a matrix, eight rows of the matrix at a time."""
     zero, one, two, three, four, five, six, seven, eight = multiples(1)
     _, N1, N2, N3, N4, N5, N6, N7, _ = multiples(N)
     by_eight, by_four, K = U(K // 8 * 8), U(K // 4 * 4), U(K)
 
     @njit(**FAST)
     def product(A, a, W, C, c):
+        """Add the product of a row and W to a row. The arrays are flat; the rows begin at A[a] and C[c]."""
         a, c = U(a), U(c)
         for k in range(zero, by_eight, eight):
             i, w = a + k, k * N1
@@ -109,12 +115,13 @@ def make_product(K, N):
 
 
 def make_accumulate(M, N):
-    """G (M, N) += Σ_r A[a + rM : ][:M] ⊗ X[x + rN : ][:N] over `rows` rows, eight rows at a time."""
+    """Return a compiled G (M, N) += Σ_r A[a + rM : ][:M] ⊗ X[x + rN : ][:N] over `rows` rows, eight rows at a time."""
     _, M1, M2, M3, M4, M5, M6, M7, M8 = multiples(M)
     _, N1, N2, N3, N4, N5, N6, N7, N8 = multiples(N)
 
     @njit(**FAST)
     def accumulate(A, a, X, x, G, rows):
+        """Add the outer products of `rows` rows to G. The arrays are flat; the first rows begin at A[a] and X[x]."""
         p, q = U(a), U(x)
         for _ in range(rows // 8):
             for m in range(M1):
@@ -138,13 +145,17 @@ def make_accumulate(M, N):
 
 @njit
 def transpose(W, rows, columns, out):
+    """Write the transpose of the flat matrix W (rows, columns) to out."""
     for i in range(rows):
         for j in range(columns):
             out[j * rows + i] = W[i * columns + j]
 
 
 def make_passes(T, I, H, O, real, variant):
-    """forward and backward of B sequences that stand together: X (T B I), S ((T+1) B H), Y (T B O), all flat."""
+    """Return compiled functions (forward, backward) of B sequences that lie together in memory.
+
+    X is (T B I), S ((T+1) B H), Y (T B O), all flat and of the dtype `real`. `variant` is that of the module's docstring.
+    """
     tanh = make_tanh(real)
     one, zero = real(1), real(0)
     x_to_h, h_to_h, h_to_o, o_to_h = make_product(I, H), make_product(H, H), make_product(H, O), make_product(O, H)
@@ -152,16 +163,16 @@ def make_passes(T, I, H, O, real, variant):
     loops, dot = variant == "loops", variant == "dot"
 
     @njit(**FAST)
-    def times(A, B, W, W_T, out):
-        """out (B, H) = A (B, H) W (H, H), whose transpose is given too: one row is a vector."""
+    def product_of_step(A, B, W, W_T, out):
+        """Set out (B, H) = A (B, H) W (H, H). The transpose W_T is given too: one row is a vector."""
         if B == 1:
             np.dot(W_T.reshape(H, H), A, out)
         else:
             np.dot(A.reshape(B, H), W.reshape(H, H), out.reshape(B, H))
 
     @njit(**FAST)
-    def begin(C, rows, bias, N, adds):
-        """Every row of C (rows, N) is the bias, or gets it added."""
+    def set_rows(C, rows, bias, N, adds):
+        """Set every row of C (rows, N) to the bias, or add it if `adds`."""
         for r in range(rows):
             row = C[r * N:(r + 1) * N]
             for n in range(N):
@@ -169,6 +180,10 @@ def make_passes(T, I, H, O, real, variant):
 
     @njit(**FAST)
     def forward(B, X, S, Y, row, p, W_xT, W_sT, W_yT):
+        """Compute the states S and the outputs Y. The transposed weights are written to W_xT, W_sT and W_yT.
+
+        `p` are the five parameters, and `row` is workspace for the product of a step.
+        """
         W_x, W_s, b_s, W_y, b_y = p
         rows, width = T * B, B * H
         transpose(W_s, H, H, W_sT)
@@ -177,17 +192,17 @@ def make_passes(T, I, H, O, real, variant):
         if loops:
             transpose(W_x, H, I, W_xT)
             transpose(W_y, O, H, W_yT)
-            begin(after, rows, b_s, H, False)
+            set_rows(after, rows, b_s, H, False)
             for r in range(rows):
                 x_to_h(X, r * I, W_xT, after, r * H)
         else:
             np.dot(X[:rows * I].reshape(rows, I), W_x.reshape(H, I).T, after.reshape(rows, H))
-            begin(after, rows, b_s, H, True)
+            set_rows(after, rows, b_s, H, True)
         for t in range(T):
             new = S[(t + 1) * width:(t + 2) * width]
             if dot:
                 product = row[:width]
-                times(S[t * width:(t + 1) * width], B, W_sT, W_s, product)
+                product_of_step(S[t * width:(t + 1) * width], B, W_sT, W_s, product)
                 for n in range(width):
                     new[n] = tanh(new[n] + product[n])
             else:
@@ -196,16 +211,19 @@ def make_passes(T, I, H, O, real, variant):
                 for n in range(width):
                     new[n] = tanh(new[n])
         if loops:
-            begin(Y, rows, b_y, O, False)
+            set_rows(Y, rows, b_y, O, False)
             for r in range(rows):
                 h_to_o(after, r * H, W_yT, Y, r * O)
         else:
             np.dot(after.reshape(rows, H), W_y.reshape(O, H).T, Y[:rows * O].reshape(rows, O))
-            begin(Y, rows, b_y, O, True)
+            set_rows(Y, rows, b_y, O, True)
 
     @njit(**FAST)
     def backward(B, X, D, S, Y, delta, row, p, g, W_sT, scale):
-        """Writes the gradients of B sequences into g, and returns the sum of their squared errors."""
+        """Write the gradients of B sequences into g, and return the sum of their squared errors.
+
+        S and Y come from `forward`; Y and delta are overwritten. `scale` multiplies the derivatives of the errors.
+        """
         W_s, W_y = p[1], p[3]
         rows, width = T * B, B * H
         total = zero
@@ -226,7 +244,7 @@ def make_passes(T, I, H, O, real, variant):
                     now[n] *= one - state[n] * state[n]
             elif dot:
                 product = row[:width]
-                times(delta[(t + 1) * width:(t + 2) * width], B, W_s, W_sT, product)
+                product_of_step(delta[(t + 1) * width:(t + 2) * width], B, W_s, W_sT, product)
                 for n in range(width):
                     now[n] = (now[n] + product[n]) * (one - state[n] * state[n])
             else:
@@ -261,28 +279,33 @@ def make_passes(T, I, H, O, real, variant):
 
 
 @njit
-def take(source, T, B, b, rows, K, out):
-    """Sequences b to b + rows of source (T, B, K) stand together in out."""
+def gather_sequences(source, T, B, b, rows, K, out):
+    """Copy sequences b to b + rows of source (T, B, K) to out (T, rows, K)."""
     for t in range(T):
         out[t * rows * K:(t + 1) * rows * K] = source[(t * B + b) * K:(t * B + b + rows) * K]
 
 
 @njit
-def give(source, T, B, b, rows, K, out):
+def scatter_sequences(source, T, B, b, rows, K, out):
+    """Copy source (T, rows, K) to sequences b to b + rows of out (T, B, K): the inverse of `gather_sequences`."""
     for t in range(T):
         out[(t * B + b) * K:(t * B + b + rows) * K] = source[t * rows * K:(t + 1) * rows * K]
 
 
 @njit(**FAST)
-def move(theta, g, m, v, rate, root, keep_1, keep_2, epsilon, one):
+def adam_update(theta, g, m, v, rate, root, keep_1, keep_2, epsilon, one):
+    """Update theta and Adam's means m and v in place by the gradient g.
+
+    `rate` and `root` hold the bias corrections, `keep_1` and `keep_2` are β1 and β2, and `one` is 1 in the dtype.
+    """
     for n in range(theta.size):
         m[n] = keep_1 * m[n] + (one - keep_1) * g[n]
         v[n] = keep_2 * v[n] + (one - keep_2) * g[n] * g[n]
         theta[n] -= rate * m[n] / (np.sqrt(v[n]) * root + epsilon)
 
 
-def places(sizes, whole=1):
-    """Where each of these arrays begins in one flat array, and the length of that; each begin a multiple of `whole`."""
+def offsets(sizes, whole=1):
+    """Return where arrays of these sizes begin in one flat array, and its length; each begin is a multiple of `whole`."""
     begins, end = [], 0
     for size in sizes:
         begins.append(end)
@@ -291,6 +314,7 @@ def places(sizes, whole=1):
 
 
 def aligned(size, real):
+    """Return an array of `size` numbers of the dtype `real` that begins at a multiple of 64 bytes."""
     raw = np.empty(size + 64, real)
     return raw[-raw.ctypes.data % 64 // raw.itemsize:][:size]
 
@@ -300,7 +324,10 @@ class Numba:
 
     @staticmethod
     def variants(problem):
-        """Those that have a chance: loops are faster for the tiniest alone, np.dot for large batches (2026-11)."""
+        """Return the variants that have a chance: loops are faster for the tiniest alone, np.dot for large batches.
+
+        This was measured in 2026-11.
+        """
         small = problem.B * problem.H**2 <= 2**17
         if problem.B == 1:
             return ("loops",) if problem.H <= 8 else ("mixed", "dot")
@@ -311,13 +338,14 @@ class Numba:
         return (*ways, *(f"{way}, one thread" for way in ways)) if problem.threads > 1 and small else ways
 
     def __init__(self, problem, variant="loops"):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         B, T, I, H, O = problem[:5]
         real = getattr(np, problem.dtype)
         way, _, one = variant.partition(", ")
         halves = 1 if one else min(problem.threads, B)
         most = -(-B // halves)
         shapes = [value.shape for value in problem.parameters.values()]
-        ends = places([math.prod(shape) for shape in shapes])
+        ends = offsets([math.prod(shape) for shape in shapes])
         self.theta = np.concatenate([value.ravel() for value in problem.parameters.values()])
         self.g = aligned(halves * ends[-1], real)
         self.m, self.v, self.count = np.zeros_like(self.theta), np.zeros_like(self.theta), 0
@@ -326,7 +354,7 @@ class Numba:
                                     for flat in (self.theta, self.g))
         sizes = ((T + 1) * most * H, T * most * O, T * most * H, most * H, H * I, H * H, O * H)
         own = (T * most * I, T * most * O) if halves > 1 else (0, 0)  # each half's sequences, put together
-        begins = places((*sizes, *own), 16)
+        begins = offsets((*sizes, *own), 16)
         self.work, self.X, self.D = aligned(halves * begins[-1], real), problem.X.ravel(), problem.D.ravel()
         self.Y, self.constants = np.empty((T, B, O), real), [real(c) for c in (0.9, 0.999, 1e-8, 1)]
         self.real = real
@@ -337,52 +365,58 @@ class Numba:
         s, y, d, a, xt, st, yt, x_own, d_own, length = begins
 
         @njit
-        def split(flat):
+        def split_parameters(flat):
+            """Return the five parts of a flat array of parameters or gradients."""
             return (flat[w_x:w_x + H * I], flat[w_s:w_s + H * H], flat[b_s:b_s + H], flat[w_y:w_y + O * H],
                     flat[b_y:b_y + O])
 
         @njit
-        def lay_out(work):
+        def split_work(work):
+            """Return the parts of a half's workspace: S, Y, delta, a row, and the transposed weights."""
             return (work[s:y], work[y:d], work[d:a], work[a:xt], work[xt:xt + H * I], work[st:st + H * H],
                     work[yt:yt + O * H])
 
         if halves == 1:
             @njit
             def run_forward(X, theta, work, Y):
-                S, _, _, row, W_xT, W_sT, W_yT = lay_out(work)
-                forward(B, X, S, Y, row, split(theta), W_xT, W_sT, W_yT)
+                """Write the outputs to Y."""
+                S, _, _, row, W_xT, W_sT, W_yT = split_work(work)
+                forward(B, X, S, Y, row, split_parameters(theta), W_xT, W_sT, W_yT)
 
             @njit
             def run(X, D, theta, work, g):
-                S, Y, delta, row, W_xT, W_sT, W_yT = lay_out(work)
-                p = split(theta)
+                """Return the loss, and write the gradients to g."""
+                S, Y, delta, row, W_xT, W_sT, W_yT = split_work(work)
+                p = split_parameters(theta)
                 forward(B, X, S, Y, row, p, W_xT, W_sT, W_yT)
-                return share * backward(B, X, D, S, Y, delta, row, p, split(g), W_sT, scale)
+                return share * backward(B, X, D, S, Y, delta, row, p, split_parameters(g), W_sT, scale)
         else:
             @njit(parallel=True)
             def run_forward(X, theta, work, Y_all):
+                """Write the outputs to Y_all. Each thread computes a part of the sequences."""
                 for half in prange(halves):
                     count = min(most, B - half * most)
                     mine = work[half * length:(half + 1) * length]
-                    S, Y, _, row, W_xT, W_sT, W_yT = lay_out(mine)
+                    S, Y, _, row, W_xT, W_sT, W_yT = split_work(mine)
                     X_own = mine[x_own:d_own]
-                    take(X, T, B, half * most, count, I, X_own)
-                    forward(count, X_own, S, Y, row, split(theta), W_xT, W_sT, W_yT)
-                    give(Y, T, B, half * most, count, O, Y_all)
+                    gather_sequences(X, T, B, half * most, count, I, X_own)
+                    forward(count, X_own, S, Y, row, split_parameters(theta), W_xT, W_sT, W_yT)
+                    scatter_sequences(Y, T, B, half * most, count, O, Y_all)
 
             @njit(parallel=True)
             def run(X, D, theta, work, g):
+                """Return the loss, and write the gradients to g. Each thread computes a part of the sequences."""
                 total = zero
                 for half in prange(halves):
                     count = min(most, B - half * most)
                     mine = work[half * length:(half + 1) * length]
-                    S, Y, delta, row, W_xT, W_sT, W_yT = lay_out(mine)
-                    X_own, D_own, p = mine[x_own:d_own], mine[d_own:], split(theta)
-                    take(X, T, B, half * most, count, I, X_own)
-                    take(D, T, B, half * most, count, O, D_own)
+                    S, Y, delta, row, W_xT, W_sT, W_yT = split_work(mine)
+                    X_own, D_own, p = mine[x_own:d_own], mine[d_own:], split_parameters(theta)
+                    gather_sequences(X, T, B, half * most, count, I, X_own)
+                    gather_sequences(D, T, B, half * most, count, O, D_own)
                     forward(count, X_own, S, Y, row, p, W_xT, W_sT, W_yT)
-                    total += backward(count, X_own, D_own, S, Y, delta, row, p, split(g[half * size:(half + 1) * size]),
-                                      W_sT, scale)
+                    total += backward(count, X_own, D_own, S, Y, delta, row, p,
+                                      split_parameters(g[half * size:(half + 1) * size]), W_sT, scale)
                 for half in range(1, halves):
                     for n in range(size):
                         g[n] += g[half * size + n]
@@ -391,23 +425,28 @@ class Numba:
         self.run, self.run_forward = run, run_forward
 
     def gradients(self):
+        """Return the loss and a dict of the gradients by parameter."""
         return self.run(self.X, self.D, self.theta, self.work, self.g), self.named_g
 
     def forward(self):
+        """Return the outputs Y (T, B, O)."""
         self.run_forward(self.X, self.theta, self.work, self.Y.reshape(-1))
         return self.Y
 
     def adam(self):
+        """Make one whole training step with Adam, and return the loss before it."""
         loss, _ = self.gradients()
         self.count += 1
         real = self.real
         rate, root = real(LEARNING_RATE / (1 - 0.9**self.count)), real((1 - 0.999**self.count) ** -0.5)
-        move(self.theta, self.g[:self.theta.size], self.m, self.v, rate, root, *self.constants)
+        adam_update(self.theta, self.g[:self.theta.size], self.m, self.v, rate, root, *self.constants)
         return loss
 
     def parameters(self):
+        """Return the current parameters, a dict by name."""
         return self.named
 
     @staticmethod
     def threads():
+        """Return as text how many threads it may use."""
         return f"{numba.get_num_threads()} in Numba ({numba.config.THREADING_LAYER}), 1 in SciPy's BLAS, which it calls"

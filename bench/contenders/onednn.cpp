@@ -23,6 +23,7 @@ namespace {
 
 const auto f32 = memory::data_type::f32;
 
+// What oneDNN computes forward, of kind training or inference, for arrays of these shapes and layouts.
 vanilla_rnn_forward::primitive_desc forward_desc(const engine &e, prop_kind kind, const Desc &X, const Desc &S_0,
                                                  const Desc &W_x, const Desc &W_s, const Desc &b, const Desc &S) {
     const auto tanh = algorithm::eltwise_tanh;
@@ -34,6 +35,7 @@ vanilla_rnn_forward::primitive_desc forward_desc(const engine &e, prop_kind kind
 #endif
 }
 
+// What oneDNN computes backward, after the training pass `forward`. Gradients have the layouts of their arrays.
 vanilla_rnn_backward::primitive_desc backward_desc(const engine &e, const Desc &X, const Desc &S_0, const Desc &W_x,
                                                    const Desc &W_s, const Desc &b, const Desc &S,
                                                    const vanilla_rnn_forward::primitive_desc &forward) {
@@ -48,6 +50,7 @@ vanilla_rnn_backward::primitive_desc backward_desc(const engine &e, const Desc &
 #endif
 }
 
+// A network and its batch: the passes of oneDNN, made once for the shape, and the memory that they work on.
 struct Driver {
     memory::dim B, T, I, H, O;
     int threads;
@@ -64,6 +67,7 @@ struct Driver {
     memory train_W_x, train_W_s, infer_W_x, infer_W_s, back_W_x, back_W_s, back_dW_x, back_dW_s;  // as oneDNN asks
     std::vector<float> m, v;
 
+    // sizes: B, T, I, H, O and threads. X (T, B, I), D and Y (T, B, O), theta and gradient are kept, not copied.
     Driver(const int64_t *sizes, const float *X_, const float *D_, float *theta_, float *gradient_, float *Y_)
         : B(sizes[0]), T(sizes[1]), I(sizes[2]), H(sizes[3]), O(sizes[4]), threads(int(sizes[5])), D(D_),
           theta(theta_), gradient(gradient_), Y(Y_) {
@@ -110,19 +114,23 @@ struct Driver {
         v.assign(to_by + O, 0);
     }
 
+    // New memory of that shape and layout, filled with zeros.
     memory zeros(const Desc &desc) {
         memory made(desc, cpu);
         clear(made);
         return made;
     }
 
+    // `own` itself where it has the layout that oneDNN asks for, else new memory in that layout.
     memory like(const memory &own, const Desc &asked) { return own.get_desc() == asked ? own : zeros(asked); }
 
-    static void clear(memory &of) {
-        char *data = static_cast<char *>(of.get_data_handle());
-        std::fill(data, data + of.get_desc().get_size(), 0);
+    // Set to zero.
+    static void clear(memory &array) {
+        char *data = static_cast<char *>(array.get_data_handle());
+        std::fill(data, data + array.get_desc().get_size(), 0);
     }
 
+    // Copy to the other layout, unless both are the same memory (see `like`).
     void bring(memory &from, memory &to) {
         if (from.get_data_handle() != to.get_data_handle()) reorder(from, to).execute(queue, from, to);
     }
@@ -132,8 +140,10 @@ struct Driver {
         sgemm('N', 'T', T * B, O, H, 1, states(), H, W_y, H, 1, Y, O);
     }
 
+    // S (T, B, H).
     float *states() { return static_cast<float *>(S.get_data_handle()); }
 
+    // Y from X and the parameters, without what a backward pass would need.
     void forward() {
         omp_set_num_threads(threads);
         bring(W_x, infer_W_x);
@@ -144,6 +154,7 @@ struct Driver {
         outputs();
     }
 
+    // The loss, squared errors summed over outputs and divided by T B. The gradients are in `gradient`, and δy in Y.
     double gradients() {
         omp_set_num_threads(threads);
         bring(W_x, train_W_x);
@@ -188,6 +199,7 @@ struct Driver {
         return loss / (T * B);
     }
 
+    // The loss before a step of Adam. rate and root: its step length and √(1 − β2^n), both for update n.
     double adam(double rate, double root) {
         const double loss = gradients();
         const float step = rate, inverse = 1 / root;
@@ -204,6 +216,7 @@ struct Driver {
 
 extern "C" {
 
+// "oneDNN 3.2.0".
 const char *driver_version() {
     static char text[32];
     const auto *version = dnnl_version();
@@ -211,6 +224,7 @@ const char *driver_version() {
     return text;
 }
 
+// A new Driver, or NULL where oneDNN failed; driver_free frees it.
 void *driver_make(const int64_t *sizes, const float *X, const float *D, float *theta, float *gradient, float *Y) {
     try {
         return new Driver(sizes, X, D, theta, gradient, Y);
@@ -230,6 +244,7 @@ double driver_gradients(void *driver) {
     }
 }
 
+// The loss, or NaN where oneDNN failed.
 double driver_adam(void *driver, double rate, double root) {
     try {
         return static_cast<Driver *>(driver)->adam(rate, root);

@@ -13,9 +13,11 @@ class Core:
 
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("",)
 
     def __init__(self, problem, variant=""):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         self.net = fastbptt.RNN(problem.I, problem.H, problem.O, dtype=problem.dtype, cell=problem.units)
         self.net.load_state_dict(problem.parameters)
         self.X, self.D = problem.X, problem.D
@@ -24,19 +26,24 @@ class Core:
         self.optimizer = fastbptt.optimizers.Adam(LEARNING_RATE)
 
     def gradients(self):
+        """Return the loss and a dict of the gradients by parameter."""
         return self.net.loss_and_gradients(self.X, self.D, **self.options)
 
     def forward(self):
+        """Return the outputs Y (T, B, O)."""
         return self.net.forward(self.X, **self.options)[0]
 
     def adam(self):
+        """Make one whole training step with Adam, and return the loss before it."""
         return self.net.train_step(self.X, self.D, self.optimizer, **self.options)
 
     def parameters(self):
+        """Return the current parameters, a dict by name."""
         return dict(self.net.parameters)
 
     @staticmethod
     def threads():
+        """Return as text how many threads it may use."""
         return f"{fastbptt._core.threads()} in fastbptt"
 
 
@@ -47,6 +54,7 @@ class FitStep(Core):
     """
 
     def __init__(self, problem, variant=""):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         super().__init__(problem, variant)
         products = problem.T * problem.B * sum(value.size for value in problem.parameters.values())
         batches = max(3, min(BATCHES, round(FIT_PRODUCTS / products)))
@@ -55,6 +63,7 @@ class FitStep(Core):
         self.many = [np.tile(array, (1, batches, 1)) for array in (problem.X, problem.D)]
 
     def timed(self):
+        """Make `updates` updates by `fit`."""
         return self.net.fit(*self.many, optimizer=self.optimizer, epochs=self.epochs, batch_size=self.X.shape[1],
                             progress=False)
 
@@ -64,4 +73,5 @@ class Reference(Core):
 
     @staticmethod
     def threads():
+        """Return as text how many threads it may use."""
         return "as NumPy's BLAS"

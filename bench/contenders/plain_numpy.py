@@ -7,9 +7,11 @@ from contenders import LEARNING_RATE
 class Plain:
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("",)
 
     def __init__(self, problem, variant=""):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         self.p = {name: value.copy() for name, value in problem.parameters.items()}
         self.X, self.D = problem.X, problem.D
         B, T, I, H, O = problem[:5]
@@ -20,7 +22,7 @@ class Plain:
         self.count = 0
 
     def outputs(self):
-        """Y (T B, O); the states are in S."""
+        """Compute the states in S, and return the outputs Y (T B, O)."""
         p, S, row, (T, B, I) = self.p, self.S, self.row, self.X.shape
         H = S.shape[2]
         after = S[1:].reshape(T * B, H)
@@ -36,10 +38,12 @@ class Plain:
         return self.Y
 
     def forward(self):
+        """Return the outputs Y (T, B, O)."""
         T, B, _ = self.X.shape
         return self.outputs().reshape(T, B, -1)
 
     def gradients(self):
+        """Return the loss and a dict of the gradients by parameter."""
         p, S, delta, slope, row, (T, B, I) = self.p, self.S, self.delta, self.slope, self.row, self.X.shape
         H = S.shape[2]
         delta_y = self.outputs()
@@ -66,6 +70,7 @@ class Plain:
         }
 
     def adam(self):
+        """Make one whole training step with Adam, and return the loss before it."""
         loss, gradients = self.gradients()
         self.count += 1
         rate = LEARNING_RATE / (1 - 0.9**self.count)
@@ -80,8 +85,10 @@ class Plain:
         return loss
 
     def parameters(self):
+        """Return the current parameters, a dict by name."""
         return self.p
 
     @staticmethod
     def threads():
+        """Return as text how many threads it may use."""
         return "as NumPy's BLAS"

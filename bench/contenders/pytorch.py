@@ -10,6 +10,7 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def tensors(problem):
+    """Return parameters (a dict), X and D of the problem as tensors. The parameters are copies."""
     parameters = {name: torch.from_numpy(value.copy()) for name, value in problem.parameters.items()}
     return parameters, torch.from_numpy(problem.X), torch.from_numpy(problem.D)
 
@@ -22,9 +23,11 @@ class Module:
 
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         return ("",)
 
     def __init__(self, problem, variant=""):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         dtype = getattr(torch, problem.dtype)
         parameters, self.X, self.D = tensors(problem)
         self.rnn = self.recurrence(problem)(problem.I, problem.H, dtype=dtype)
@@ -42,9 +45,11 @@ class Module:
 
     @staticmethod
     def recurrence(problem):
+        """Return the class of the recurrent layer."""
         return torch.nn.RNN
 
     def loss(self):
+        """Return the loss as a tensor."""
         if self.lengths is not None:
             return self.masked_loss()
         states, _ = self.rnn(self.X)
@@ -52,6 +57,7 @@ class Module:
         return (difference * difference).sum() / self.steps
 
     def masked_loss(self):
+        """Return the loss of sequences with lengths, by a mask over the padding."""
         longest = int(self.lengths.max())
         states, _ = self.rnn(self.X[:longest])
         difference = self.linear(states) - self.D[:longest]
@@ -59,15 +65,18 @@ class Module:
         return ((difference * difference).sum(2) * mask).sum() / self.lengths.sum()
 
     def gradients(self):
+        """Return the loss and a dict of the gradients by parameter."""
         loss = self.loss()
         gradients = torch.autograd.grad(loss, self.everything)
         return loss.item(), dict(zip(self.named, gradients))
 
     def forward(self):
+        """Return the outputs Y (T, B, O)."""
         with torch.inference_mode():
             return self.linear(self.rnn(self.X)[0])
 
     def adam(self):
+        """Make one whole training step with Adam, and return the loss before it."""
         if self.optimizer is None:
             self.optimizer = torch.optim.Adam(self.everything, lr=LEARNING_RATE)
         self.optimizer.zero_grad()
@@ -77,10 +86,12 @@ class Module:
         return loss.item()
 
     def parameters(self):
+        """Return the current parameters, a dict by name."""
         return {name: parameter.detach() for name, parameter in self.named.items()}
 
     @staticmethod
     def threads():
+        """Return as text how many threads it may use."""
         return f"{torch.get_num_threads()} in PyTorch"
 
 
@@ -88,6 +99,7 @@ class Packed(Module):
     """PackedSequence: the sequences, longest first, without padding; outputs and errors are made of its rows."""
 
     def masked_loss(self):
+        """Return the loss of sequences with lengths, by PackedSequence."""
         X, D = (pack_padded_sequence(array, self.lengths, enforce_sorted=False) for array in (self.X, self.D))
         states, _ = self.rnn(X)
         difference = self.linear(states.data) - D.data
@@ -102,10 +114,12 @@ class ByHand:
 
     @staticmethod
     def variants(problem):
+        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
         ways = ("mv", "mm") if problem.B == 1 else ("mm",)
         return ways if problem.threads == 1 else (*ways, *(f"{way}, one thread" for way in ways))
 
     def __init__(self, problem, variant="mm"):
+        """Prepare what may be done once for the shapes of the problem, in this variant."""
         B, T, I, H, O = problem[:5]
         dtype = getattr(torch, problem.dtype)
         self.p, X, D = tensors(problem)
@@ -129,6 +143,7 @@ class ByHand:
         self.optimizer = None
 
     def _forward(self):
+        """Compute the states in S and the outputs in Y."""
         p = self.p
         if self.several:
             torch.set_num_threads(self.limit)
@@ -145,11 +160,13 @@ class ByHand:
 
     @torch.inference_mode()
     def forward(self):
+        """Return the outputs Y (T, B, O)."""
         self._forward()
         return self.Y.view(self.shape)
 
     @torch.inference_mode()
     def gradients(self):
+        """Return the loss and a dict of the gradients by parameter."""
         p = self.p
         self._forward()
         delta_y = self.Y.sub_(self.D)
@@ -177,6 +194,7 @@ class ByHand:
         return loss, g
 
     def adam(self):
+        """Make one whole training step with Adam, and return the loss before it."""
         if self.optimizer is None:
             self.optimizer = torch.optim.Adam(list(self.p.values()), lr=LEARNING_RATE, fused=True)
         loss, _ = self.gradients()
@@ -184,6 +202,7 @@ class ByHand:
         return loss
 
     def parameters(self):
+        """Return the current parameters, a dict by name."""
         return self.p
 
     threads = Module.threads

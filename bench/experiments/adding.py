@@ -23,11 +23,13 @@ NETWORKS = {
 
 
 def draw(batch_size, rng):
+    """Return a batch of the adding problem, with targets of the last step only."""
     X, D, _ = datasets.adding_problem(batch_size, T, random_state=rng)
     return X, D[-1]
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)

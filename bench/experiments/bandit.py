@@ -22,7 +22,10 @@ OUTER, INNER = 5, 4
 
 
 def learner(blocks, trials, alpha, beta, rng):
-    """Choices and rewards (trials, blocks), and −log of the probability that the learner gave to its choice."""
+    """Return choices and rewards (trials, blocks), and −log of the probability that the learner gave to its choice.
+
+    `alpha` is the learner's rate, and `beta` the slope of its choices.
+    """
     b, Q = np.arange(blocks), np.zeros((blocks, 2))
     choices, rewards = np.empty((trials, blocks), int), np.empty((trials, blocks))
     surprise = np.empty((trials, blocks))
@@ -38,7 +41,7 @@ def learner(blocks, trials, alpha, beta, rng):
 
 
 def inputs(choices, rewards):
-    """The last choice, its reward and their product (trials, blocks, 3), 0 before the first trial."""
+    """Return the last choice, its reward and their product (trials, blocks, 3), 0 before the first trial."""
     X = np.zeros((*choices.shape, 3), np.float32)
     X[1:, :, 0], X[1:, :, 1] = 2 * choices[:-1] - 1, 2 * rewards[:-1] - 1
     X[..., 2] = X[..., 0] * X[..., 1]
@@ -46,7 +49,7 @@ def inputs(choices, rewards):
 
 
 def nested(blocks):
-    """(outer, test, train, validation) of every inner fold: indices of blocks."""
+    """Yield (outer, test, train, validation) of every inner fold: the number of the outer fold, and indices of blocks."""
     fold = np.arange(blocks) % OUTER
     for outer in range(OUTER):
         rest = np.flatnonzero(fold != outer)
@@ -56,6 +59,7 @@ def nested(blocks):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--seeds", type=int, default=2)

@@ -4,7 +4,10 @@ COLORS = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito
 
 
 def picture(path, curves, x, y, *, level=None, logarithmic=False, limits=None):
-    """Draw {name: (x, y)} and a level (value, name), with matplotlib, to `path`; nothing without one."""
+    """Draw curves {name: (x, y)} and a level (value, name), with matplotlib, to `path`. Do nothing if it is None.
+
+    x and y are the labels of the axes, and `limits` those of the y axis, which may be logarithmic.
+    """
     if path is None:
         return
     from matplotlib.figure import Figure

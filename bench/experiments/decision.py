@@ -25,12 +25,17 @@ ENOUGH = 0.85
 
 
 def draw(batch_size, rng, coherences=COHERENCES):
+    """Return a batch of trials, whose stimulus has a random duration that all trials of the batch share.
+
+    Each trial draws its coherence from `coherences`.
+    """
     stimulus = 80 + min(rng.exponential(330), 1420)
     return datasets.perceptual_decision(batch_size, stimulus=stimulus, delay=0, decision=300, coherences=coherences,
                                         noise=INPUT_NOISE, dt=DT, random_state=rng)
 
 
 def circuit(seed):
+    """Return the network of excitatory and inhibitory units."""
     excitatory = np.broadcast_to(np.arange(H) < 0.8 * H, (2, H))
     return RNN(3, H, 2, activation="relu", dt=DT, tau=TAU, leak_form="current", noise_std=0.2, dale_ratio=0.8, autapses=False,
                nonnegative=("W_x", "W_y"), connectivity={"W_y": excitatory}, initializer=("spectral_radius", 1.5),
@@ -38,7 +43,10 @@ def circuit(seed):
 
 
 def decisions(net, batches, rng, seed, coherences=COHERENCES):
-    """Of so many batches of 100 trials, with noise: which choice was made in the last step, and which is right."""
+    """Return the choices of the network in the last step of some batches of 100 trials, with noise, and the right ones.
+
+    Each trial draws its coherence from `coherences`.
+    """
     made, right = [], []
     for k in range(batches):
         X, D, weights = draw(100, rng, coherences)
@@ -50,10 +58,14 @@ def decisions(net, batches, rng, seed, coherences=COHERENCES):
 
 
 def learn(seed, at_most):
-    """The network, and at each 50th update the share of 1000 decisions that were right."""
+    """Return the trained network and, at each 50th update, the share of 1000 decisions that were right.
+
+    The training ends after `at_most` updates.
+    """
     net, looks, rng = circuit(seed), [], np.random.default_rng(seed + 1000)
 
     def enough(record):
+        """Return whether over 85 % of decisions were right in the mean of the last five looks."""
         made, right = decisions(net, 10, rng, seed)
         looks.append((record.update, np.mean(made == right)))
         return len(looks) >= 5 and np.mean([share for _, share in looks[-5:]]) > ENOUGH
@@ -64,7 +76,7 @@ def learn(seed, at_most):
 
 
 def psychometric(net, rng, seed):
-    """The share of decisions for choice 1 by signed coherence, and of all that were right."""
+    """Return the share of decisions for choice 1 by signed coherence, and the share of all that were right."""
     shares, right_ones = {}, []
     for c in COHERENCES:
         made, right = decisions(net, 40, rng, seed, (c,))
@@ -74,6 +86,7 @@ def psychometric(net, rng, seed):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--at-most", type=int, default=3000, help="updates")
     parser.add_argument("--seeds", type=int, default=1)

@@ -25,13 +25,14 @@ TRAIN = 1500  # of 1797; the others test
 
 
 def data(seed):
-    """X (64, 1797, 1) from 0 to 1, rows one after another, and labels (1797,), in an order of the seed's."""
+    """Return X (64, 1797, 1) from 0 to 1, rows of pixels one after another, and labels (1797,), in an order by the seed."""
     digits = load_digits()
     order = np.random.default_rng(seed).permutation(len(digits.target))
     return digits.data[order].T[..., None] / 16, digits.target[order]
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
@@ -44,6 +45,7 @@ def main():
                   **options)
 
         def accuracy(record):
+            """Record the share of test digits that are right, every five epochs."""
             if record.epoch % 5 == 0:
                 right.append(np.mean(record.network.forward(X[:, TRAIN:])[0].argmax(axis=1) == y[TRAIN:]))
 

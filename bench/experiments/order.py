@@ -28,22 +28,28 @@ RUNS = {
 
 
 def draw(batch_size, length, rng):
+    """Return a batch of the temporal order task, with targets of the last step only."""
     X, D, _ = datasets.temporal_order(batch_size, length, random_state=rng)
     return X, D[-1]
 
 
-def wrong(net, X, D):
+def fraction_wrong(net, X, D):
+    """Return the fraction of sequences whose most probable class is wrong."""
     return np.mean(net.forward(X)[0].argmax(axis=1) != D)
 
 
 def learn(omega, max_grad_norm, length, updates, seed):
-    """The network, at each 500th update the fraction wrong of 1000 sequences, and what ended the run."""
+    """Return the network, the fraction wrong of 1000 sequences at each 500th update, and what ended the run.
+
+    It is trained on sequences of this length by at most so many updates, with these values of `omega` and `max_grad_norm`.
+    """
     watched, curve = draw(1000, length, np.random.default_rng(seed + 1000)), []
     net = RNN(6, 50, 4, output="last", output_activation="softmax", loss="cross_entropy", initializer=WEIGHTS, omega=omega,
               random_state=seed)
 
     def solved(record):
-        curve.append((record.update, wrong(net, *watched)))
+        """Record the fraction wrong of the watched sequences, and return whether it is 0."""
+        curve.append((record.update, fraction_wrong(net, *watched)))
         return curve[-1][1] == 0
 
     try:
@@ -57,6 +63,7 @@ def learn(omega, max_grad_norm, length, updates, seed):
 
 
 def main():
+    """Run the command; the module's docstring describes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--length", type=int, default=50)
     parser.add_argument("--updates", type=int, default=40_000)
@@ -68,7 +75,7 @@ def main():
         for seed in range(given.seeds):
             begin = time.process_time()
             net, curve, ended = learn(omega, max_grad_norm, given.length, given.updates, seed)
-            error = wrong(net, *draw(10_000, given.length, np.random.default_rng(seed + 2000)))
+            error = fraction_wrong(net, *draw(10_000, given.length, np.random.default_rng(seed + 2000)))
             print(f"{name:16} seed {seed}  {100 * error:6.2f} % of 10,000 wrong, {ended:10} after {curve[-1, 0]:6.0f} "
                   f"updates   {time.process_time() - begin:5.1f} s", flush=True)
             curves.setdefault(name, (curve[:, 0], 100 * curve[:, 1]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 import numpy as np
 
-from .. import _checks, optimizers, schedules, training
+from .. import _checks, optimizers, reference, schedules, training
 from .._sklearn import Parametric, foreign
 from .._training import batches as _batches, checkpoint as _checkpoint, settings as _settings
 from ..backends.arguments import Batch as _Batch
@@ -24,7 +24,7 @@ from ..options.checks import dtype as _check_dtype
 from .data import OUTPUTS, _Data, Scaling
 from .files import Saved
 from .patience import Patience
-from .rows import ColumnNames, _steps, with_weight
+from .rows import ColumnNames, _total_steps, without_weightless_sequences
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .._types import Batch
     from .._training.types import Callbacks, RunOptions
 
-REGRESSION_LOSSES = ("squared_error", "absolute_error", "huber", "quantile", "poisson")
+# The others are of classes, whose probabilities are the outputs
+REGRESSION_LOSSES = tuple(name for name in reference.LOSSES if reference.FUSED.get(name) not in ("sigmoid", "softmax"))
 SCALES = ("standard",)
 # What None means. bench/estimators.py --choose selected these values; docs/estimators.md has the table.
 BATCH, LEAST_STEPS = 8, 32  # sequences per update, and the least number of steps that they have together
@@ -92,23 +93,24 @@ class Estimator(_Data, Saved, Parametric):
         FloatingPointError, KeyboardInterrupt
             As in RNN.fit. The estimator then has the network of the last completed update.
         """
-        fitting = self._begin(X, y, sample_weight, validation, callbacks, options)
+        fitting = self._prepare_fit(X, y, sample_weight, validation, callbacks, options)
         X, D, weights, lengths = fitting.data
         try:
             fitting.network.fit(X, D, weights=weights, lengths=lengths, validation=fitting.held, **fitting.settings)
         finally:
             if fitting.network.history is not None:  # the training began
-                self._end(fitting)
+                self._finish_fit(fitting)
         return self
 
-    def _begin(self, X, y, sample_weight, validation, callbacks, options, split_seed=None):
+    def _prepare_fit(self, X, y, sample_weight, validation, callbacks, options, split_seed=None):
         """Return a _Fitting: what `fit` prepares before the training. The estimator does not change.
 
-        `split_seed` replaces a seed that the user did not give, for the validation split.
+        The arguments are those of `fit`; `options` is its dict of further arguments of RNN.fit. `split_seed` replaces a seed
+        that the user did not give, for the validation split of a resumed run.
         """
-        settings = self._settings(callbacks, options)
+        settings = self._run_arguments(callbacks, options)
         last = self.network_ if self.warm_start and self.__sklearn_is_fitted__() else None
-        examples = self._read(X, y, sample_weight, None if last is None else last.input_size)
+        examples = self._read_examples(X, y, sample_weight, None if last is None else last.input_size)
         names = examples.names
         if last is not None:
             names = self._check_inputs_and_names(examples)
@@ -119,7 +121,7 @@ class Estimator(_Data, Saved, Parametric):
             raise ValueError("warm_start=True continues with the statistics of the first fit, which scales the targets, but "
                              f"loss={self.loss!r} with output_activation={network.output_activation!r} needs targets that are "
                              "not scaled; set warm_start=False")
-        data = with_weight(self._to_engine(examples, coding, network), self.output)
+        data = without_weightless_sequences(self._to_engine(examples, coding, network), self.output)
         held = None if validation is None else self._validation_data(validation, coding, network, names)
         if self.early_stopping and held is None:
             entropy = network._entropy
@@ -127,29 +129,36 @@ class Estimator(_Data, Saved, Parametric):
                 entropy = _checkpoint.seed(_checkpoint.path(options["checkpoint"]), entropy)
             if split_seed is not None and isinstance(entropy, _checks.DrawnSeed):
                 entropy = split_seed
-            data, held = self._split(data, entropy)
+            data, held = self._split_off_validation(data, entropy)
         scaling = self._learn_scaling(data, network) if last is None else self.scaling_
-        weighing = self._weighing(data, coding)
-        data, held = (None if part is None else self._prepared(part, scaling, weighing, network.dtype) for part in (data, held))
+        class_factors = self._class_factors(data, coding)
+        data, held = (None if part is None else self._scaled_and_cast(part, scaling, class_factors, network.dtype)
+                      for part in (data, held))
         batch_size = self._batch_size(len(data[0]), sample_weight)
         settings |= {"batch_size": batch_size, "patience": self.n_iter_no_change if self.early_stopping else None,
-                     "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _steps(data))}
+                     "epochs": self._epochs(-(-data[0].shape[1] // batch_size), _total_steps(data))}
         return _Fitting(network, data, held, settings, coding, names, last is not None, scaling)
 
-    def _end(self, fitting, stacklevel=4):
-        """Take the result of the training. `stacklevel` is the stack level of the user's call in a warning."""
+    def _finish_fit(self, fitting, stacklevel=4):
+        """Take the result of the training from the _Fitting `fitting`: set the fitted attributes.
+
+        Warn if the network is no better than a constant. `stacklevel` is the stack level of the user's call in this warning.
+        """
         history = fitting.network.history
         if history.stopped == "callback" and any(isinstance(each, Patience) and each.stops(history.train_loss)
                                                  for each in fitting.settings["callbacks"]):
             history.stopped = "patience"
-        curves = self._curves_before(history, fitting.settings.get("resume")) if fitting.goes_on else ([], [])
-        self._become(fitting.network, fitting.coding, fitting.names, fitting.scaling)
-        self._take_curves(curves[0] + history.train_loss, curves[1] + history.validation_loss, history)
+        curves = self._curves_before(history, fitting.settings.get("resume")) if fitting.warm_started else ([], [])
+        self._set_fitted_attributes(fitting.network, fitting.coding, fitting.names, fitting.scaling)
+        self._set_curves(curves[0] + history.train_loss, curves[1] + history.validation_loss, history)
         if history.stopped not in ("interrupted", "nonfinite", "error"):
             self._warn_if_no_better(fitting.data, stacklevel)
 
     def _warn_if_no_better(self, data, stacklevel):
-        """Warn if the network is no better on its training data than a constant."""
+        """Warn if the network is no better on its training data than a constant, and say what to try.
+
+        `data` is (X, D, weights, lengths) as the network got it.
+        """
         words = self._compared_with_a_constant(data)
         if words is None:
             return
@@ -162,34 +171,42 @@ class Estimator(_Data, Saved, Parametric):
                       "predicted from X.", stacklevel=stacklevel)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
+        """Train for one epoch, for `partial_fit` of both estimators, and return self.
+
+        `classes` is the classifier's argument.
+        """
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True: it makes one epoch")
         if isinstance(self._class_weight(), str):
             raise ValueError('partial_fit does not support class_weight="balanced": it does not know all labels; give a dict')
-        settings = self._settings((), {})
+        settings = self._run_arguments((), {})
         fitted = self.__sklearn_is_fitted__()
         if fitted:
             self._check_output()
-        examples = self._read(X, y, sample_weight, self.n_features_in_ if fitted else None)
+        examples = self._read_examples(X, y, sample_weight, self.n_features_in_ if fitted else None)
         if fitted:
             self._check_inputs_and_names(examples)
         coding = self._coding() if fitted else self._learn_coding(examples, classes)
         network = self.network_ if fitted else self._new_network(examples.inputs, coding)
-        data = with_weight(self._to_engine(examples, coding, network), self.output)
+        data = without_weightless_sequences(self._to_engine(examples, coding, network), self.output)
         scaling = self.scaling_ if fitted else self._learn_scaling(data, network)
-        X, D, weights, lengths = self._prepared(data, scaling, self._weighing(data, coding), network.dtype)
+        X, D, weights, lengths = self._scaled_and_cast(data, scaling, self._class_factors(data, coding), network.dtype)
         source = _batches.Arrays(_Batch(X, D, weights, None, lengths), self.output, self._batch_size(len(X), sample_weight),
                                  self.shuffle, entropy=network._entropy, stream=STREAMS.index("shuffling"),
                                  begin=network._positions)
         if not fitted:
-            self._become(network, coding, examples.names, scaling)
-            self._take_curves([], [], None)
-        loss = self._epoch(source, settings["optimizer"], settings["max_grad_norm"])
-        self._take_curves([*self.loss_curve_, loss], self.validation_loss_curve_, self.history_)
+            self._set_fitted_attributes(network, coding, examples.names, scaling)
+            self._set_curves([], [], None)
+        loss = self._train_one_epoch(source, settings["optimizer"], settings["max_grad_norm"])
+        self._set_curves([*self.loss_curve_, loss], self.validation_loss_curve_, self.history_)
         return self
 
-    def _epoch(self, source, optimizer, max_grad_norm):
-        """Train one epoch by single updates, with the optimiser of the last call. Return the mean of the losses before them."""
+    def _train_one_epoch(self, source, optimizer, max_grad_norm):
+        """Train one epoch by single updates, with the optimiser of the last call. Return the mean of the losses before them.
+
+        `source` is an Arrays of the data. The slots of the last call are kept if `optimizer` has the same type. Gradients are
+        clipped to `max_grad_norm`. With reduction="sum" the result is the sum.
+        """
         if self._stepper is None or self._stepper.kind is not type(optimizer):
             self._stepper = training.Stepper(self.network_, optimizer)
         max_grad_norm = math.inf if max_grad_norm is None else max_grad_norm
@@ -203,18 +220,26 @@ class Estimator(_Data, Saved, Parametric):
             shares.append(self.network_._total_weight(batch))
         return float(np.sum(losses) if self.network_.reduction == "sum" else np.average(losses, weights=shares))
 
-    def _become(self, network, coding, names, scaling):
-        """Set the fitted attributes."""
+    def _set_fitted_attributes(self, network, coding, names, scaling):
+        """Set the fitted attributes except the loss curves.
+
+        `coding` says how y is coded (see `_learn_coding`), `names` are the ColumnNames of X and y, and `scaling` is a Scaling
+        or None.
+        """
         self.__dict__.pop("feature_names_in_", None)
         self.scaling_ = scaling
         if names.features is not None:
             self.feature_names_in_ = names.features
         self._target_names = names.targets
         self.network_, self.n_features_in_ = network, network.input_size
-        self._take_coding(coding)
+        self._set_coding(coding)
         self._stepper = None  # the state of partial_fit's optimiser
 
-    def _take_curves(self, loss_curve, validation_loss_curve, history):
+    def _set_curves(self, loss_curve, validation_loss_curve, history):
+        """Set the fitted attributes that describe the training: the two curves (lists of float), `history`, and what follows.
+
+        `loss_curve` and `validation_loss_curve` have a loss for each epoch, with those of earlier calls.
+        """
         self.loss_curve_, self.validation_loss_curve_, self.history_ = loss_curve, validation_loss_curve, history
         self.n_iter_ = len(loss_curve)
         self.loss_ = loss_curve[-1] if loss_curve else math.nan
@@ -222,7 +247,10 @@ class Estimator(_Data, Saved, Parametric):
         self.best_loss_ = min(watched, default=math.nan)
 
     def _curves_before(self, history, resumed):
-        """Return the loss curves so far, without those of the last `fit` if `history` is of its run, resumed."""
+        """Return the training and validation curves of the calls before this one, to which a warm start appends its own.
+
+        If `resumed` and `history` continues the run of the last `fit`, its part is left out: `history` contains it.
+        """
         curves, known = (self.loss_curve_, self.validation_loss_curve_), self.history_
         if not resumed or known is None:
             return curves
@@ -237,8 +265,11 @@ class Estimator(_Data, Saved, Parametric):
 
     # ---- The constructor's arguments
 
-    def _settings(self, callbacks, options):
-        """Return the arguments for RNN.fit, checked under the estimator's names."""
+    def _run_arguments(self, callbacks, options):
+        """Return the arguments for RNN.fit that the constructor's arguments determine, checked under the estimator's names.
+
+        `callbacks` and `options` are those of `fit`.
+        """
         for name in options:
             if name not in RUN_OPTIONS:
                 hint = foreign(type(self), name) or _checks.unknown_argument(
@@ -278,6 +309,7 @@ class Estimator(_Data, Saved, Parametric):
         } | options
 
     def _optimizer(self):
+        """Return the Optimizer that `solver` and the hyperparameters of the constructor describe."""
         if isinstance(self.solver, optimizers.Optimizer):
             return self.solver
         kind = optimizers.OPTIMIZERS[_checks.choose("solver", self.solver, optimizers.OPTIMIZERS)]
@@ -293,6 +325,7 @@ class Estimator(_Data, Saved, Parametric):
         return kind(**{field.name: given[field.name] for field in dataclasses.fields(kind) if field.name in given})
 
     def _schedule(self):
+        """Return the constructor's learning_rate, which must be a schedule's name, a Schedule or a function of the epoch."""
         if isinstance(self.learning_rate, numbers.Real):
             raise TypeError("learning_rate must be the name of a schedule, such as 'constant', got the number "
                             f"{self.learning_rate!r}, which learning_rate_init is for")
@@ -319,7 +352,10 @@ class Estimator(_Data, Saved, Parametric):
         return _checks.size("batch_size", self.batch_size)
 
     def _epochs(self, updates_per_epoch, steps):
-        """Return the epochs of a fit on this many steps in total: max_iter, or more if min_updates needs them."""
+        """Return the epochs of a fit on this many steps in total: max_iter, or more if min_updates needs them.
+
+        An epoch has `updates_per_epoch` updates.
+        """
         least = None if self.min_updates is None else _checks.size("min_updates", self.min_updates)
         if self.max_iter is not None:
             epochs = _checks.size("max_iter", self.max_iter)
@@ -332,7 +368,7 @@ class Estimator(_Data, Saved, Parametric):
         return None
 
     def _unit_options(self):
-        """Return activation and initialiser, with None resolved."""
+        """Return the network's options `activation` and `initializer`, with None replaced by the estimator's own choice."""
         if self.cell != cells.PLAIN:
             return {"activation": self.activation, "initializer": self.initializer}
         activation = self._ACTIVATION if self.activation is None else self.activation
@@ -345,7 +381,11 @@ class Estimator(_Data, Saved, Parametric):
         return {"activation": activation, "initializer": ("identity", self._IDENTITY) if identity else "orthogonal"}
 
     def _new_network(self, inputs, coding, last=None):
-        """Return a network of the constructor's options; with `last`, it has the parameters and random streams of `last`."""
+        """Return a network of the constructor's options.
+
+        `inputs` are the Sequences of X, which give the input size and the dtype. `coding` gives the output size. With `last`,
+        a network, it has that network's parameters and random streams.
+        """
         options = {name: getattr(self, name) for name in NETWORK_OPTIONS} | self._output_options(coding) | self._unit_options()
         options["dtype"] = inputs.padded.dtype if self.dtype is None else _check_dtype("dtype", self.dtype)
         sizes = inputs.padded.shape[2], self.hidden_size
@@ -365,6 +405,7 @@ class Estimator(_Data, Saved, Parametric):
     # ---- scikit-learn
 
     def _tags(self, **own):
+        """Return scikit-learn's Tags of this estimator. `own` has the fields in which regressor and classifier differ."""
         from sklearn.utils import Tags, TargetTags
 
         return Tags(target_tags=TargetTags(required=True, multi_output=own["estimator_type"] == "regressor"),
@@ -383,6 +424,7 @@ class Estimator(_Data, Saved, Parametric):
         return self._request("score", sample_weight)
 
     def _request(self, method, sample_weight):
+        """Store whether metadata routing passes sample_weight to `method`, and return self. See `set_fit_request`."""
         request = self._get_metadata_request()
         getattr(request, method).add_request(param="sample_weight", alias=sample_weight)
         self._metadata_request = request
@@ -391,15 +433,15 @@ class Estimator(_Data, Saved, Parametric):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Fitting:
-    """A prepared `fit`: the network to train, and the arguments of RNN.fit. `goes_on`: warm_start continues the last network."""
+    """A prepared `fit`: the network to train, and the arguments of RNN.fit."""
 
     network: RNN
     data: tuple      # X, D, weights, lengths
-    held: tuple | None
-    settings: dict
-    coding: tuple
+    held: tuple | None  # the validation set: X, D, weights, lengths
+    settings: dict   # other arguments of RNN.fit
+    coding: tuple    # how y is coded: see `_learn_coding`
     names: ColumnNames
-    goes_on: bool
+    warm_started: bool  # whether the last network continues to train
     scaling: Scaling | None
 
 

@@ -14,13 +14,15 @@ from .._sklearn import takes_parameters
 from ..sequences import check_names
 from .base import NO_IMPROVEMENT, Estimator
 from .labels import LABEL_DTYPES, check_labels, unique
-from .rows import _parts, training_weights
+from .rows import _parts_of_sequences, training_weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, Reduction, Seed, TwoD,
+        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, Penalty, PerUnit, Rank, Reduction,
+        Seed,
+        TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
 
@@ -79,9 +81,9 @@ class RNNClassifier(Estimator):
                  beta_2: Float = 0.999, epsilon: Float = 1e-8, connectivity: Mapping[str, ArrayLike] | None = None,
                  trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
-                 leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
+                 leak: PerUnit | None = None, dt: Float | None = None, tau: PerUnit | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
-                 recurrent_dropout: Float = 0.0, scale: Literal["standard"] | None = "standard",
+                 recurrent_dropout: Float = 0.0, rank: Rank | None = None, scale: Literal["standard"] | None = "standard",
                  washout: Int = 0, min_updates: Int | None = None,
                  class_weight: Literal["balanced"] | Mapping[Any, Float] | None = None) -> None:
         pass
@@ -127,8 +129,8 @@ class RNNClassifier(Estimator):
         -------
         array (N,); with output="sequence" (N, T), or list of (T_n,) if X is a list
         """
-        rows, inputs = self._outputs(X, "predict", initial_state)
-        return self._restore(self.classes_[rows.argmax(axis=1)], inputs)
+        rows, inputs = self._output_rows(X, "predict", initial_state)
+        return self._in_users_form(self.classes_[rows.argmax(axis=1)], inputs)
 
     def predict_proba(self, X: ArrayLike, *, initial_state: ArrayLike | None = None) -> np.ndarray:
         """Return the probabilities of the K classes, in the order of `classes_`.
@@ -141,45 +143,57 @@ class RNNClassifier(Estimator):
         -------
         array (N, K); with output="sequence" (N, T, K), or list of (T_n, K) if X is a list
         """
-        return self._restore(*self._outputs(X, "predict_proba", initial_state))
+        return self._in_users_form(*self._output_rows(X, "predict_proba", initial_state))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
               initial_state: ArrayLike | None = None) -> float:
         """Return the weighted accuracy over all sequences or real steps. initial_state is as in `predict`."""
-        rows, _ = self._outputs(X, "score", initial_state)
-        examples = self._read(X, y, sample_weight, self.n_features_in_)
-        check_names("y", examples.names.targets, self._names().targets)
+        rows, _ = self._output_rows(X, "score", initial_state)
+        examples = self._read_examples(X, y, sample_weight, self.n_features_in_)
+        check_names("y", examples.names.targets, self._column_names().targets)
         return float(np.average(self.classes_[rows.argmax(axis=1)] == examples.targets, weights=examples.weights))
 
     # ---- Targets. The coding is the array of classes (K,)
 
     def _read_targets(self, rows):
+        """Return the labels (M,) from the rows of y. A column (M, 1) is accepted with a warning, as scikit-learn does."""
         if rows.ndim == 2 and rows.shape[1] == 1:
             kind = getattr(sys.modules.get("sklearn.exceptions"), "DataConversionWarning", UserWarning)
             warnings.warn("A column-vector y was passed when a 1d array was expected. Please change the shape of y, "
                           "for example by y[..., 0].", kind, stacklevel=4)
             rows = rows[:, 0]
         if rows.ndim != 1:
-            raise ValueError(f"y must have one label for each {self._unit()}, got entries of shape {rows.shape[1:]}")
+            raise ValueError(f"y must have one label for each {self._unit_of_y()}, got entries of shape {rows.shape[1:]}")
         return rows
 
     def _learn_coding(self, examples, classes=None):
+        """Return the sorted classes: those in `classes`, else all labels of the Examples that have a weight.
+
+        `examples` are those of `fit`.
+        """
         used = slice(None) if examples.weights is None else examples.weights > 0
         return unique(examples.targets[used] if classes is None else np.asarray(classes))
 
     def _coding(self):
+        """Return the coding of the last fit, the sorted classes."""
         return self.classes_
 
-    def _take_coding(self, coding):
+    def _set_coding(self, coding):
+        """Set the fitted attributes that `coding`, the array of sorted classes, determines."""
         self.classes_, self.n_outputs_ = coding, len(coding)
 
     def _coding_to_file(self):
+        """Return the classes as a dict for the file's header.
+
+        Raise TypeError for labels that are neither numbers nor strings.
+        """
         labels, kind = self.classes_.tolist(), self.classes_.dtype.kind
         if kind not in "biufUO" or not all(isinstance(label, (bool, int, float, str)) for label in labels):
             raise TypeError(f"classes_ of dtype {self.classes_.dtype} cannot be saved: only numbers and strings can")
         return {"kind": kind, "classes": labels, "dtype": self.classes_.dtype.name if kind in "biuf" else ""}
 
     def _coding_from_file(self, coding, network):
+        """Return the classes, an array, from the header's dict. Raise ValueError if they do not fit the network."""
         kind, labels = coding["kind"], coding["classes"]
         expected = {"b": bool, "i": int, "u": int, "f": float, "U": str, "O": (bool, int, float, str)}[kind]
         if len(labels) != network.output_size or not all(isinstance(label, expected) for label in labels):
@@ -191,9 +205,12 @@ class RNNClassifier(Estimator):
             raise ValueError(f"its classes do not fit their dtype: {error}") from None
 
     def _output_options(self, coding):
+        """Return the network's options that depend on the classes, `coding`: one softmax output for each, and cross-entropy."""
         return {"output_size": len(coding), "loss": "cross_entropy", "output_activation": "softmax"}
 
     def _class_weight(self):
+        """Return the constructor's class_weight: None, "balanced" or a dict. Raise TypeError or ValueError for anything else.
+        """
         given = self.class_weight
         if given is None or isinstance(given, Mapping):
             return given
@@ -203,7 +220,11 @@ class RNNClassifier(Estimator):
             return given
         raise TypeError(f'class_weight must be None, "balanced" or a dict of labels and weights, got {type(given).__name__}')
 
-    def _weighing(self, data, coding):
+    def _class_factors(self, data, coding):
+        """Return the factor of the weights of each class (K,), by class_weight, or None without it.
+
+        `data` is (X, class indices, weights, lengths). Class k has the label coding[k].
+        """
         given = self._class_weight()
         if given is None:
             return None
@@ -221,12 +242,15 @@ class RNNClassifier(Estimator):
         return weights
 
     def _compared_with_a_constant(self, data):
-        """Describe the accuracies of the network and the largest class, or return None if the network's is higher."""
+        """Return a text with the accuracies of the network and of the largest class, or None if the network's is higher.
+
+        `data` is (X, class indices, weights, lengths), the training data as the network got them.
+        """
         X, D, m, lengths = data
         w = training_weights(data)
         sums = np.bincount(D[w > 0], w[w > 0], len(self.classes_))
         right = 0.0
-        for part in _parts(data, self.output):
+        for part in _parts_of_sequences(data, self.output):
             Y, _ = self.network_.forward(part[0], lengths=part[3])
             right += float((training_weights(part) * (Y.argmax(axis=-1) == part[1])).sum())
         accuracy, share = right / sums.sum(), sums.max() / sums.sum()
@@ -237,7 +261,10 @@ class RNNClassifier(Estimator):
                 f"({self.classes_.tolist()[sums.argmax()]!r}) has a {weighted}share of {share:.4g}")
 
     def _encode(self, examples, coding, network):
-        """Return class indices (M,), −1 where they have no weight."""
+        """Return class indices (M,) of the Examples: the positions of the labels in `coding`, and −1 where they have no weight.
+
+        Raise ValueError if a label in `examples` is none of the classes.
+        """
         used = np.ones(len(examples.targets), bool) if examples.weights is None else examples.weights > 0
         labels = examples.targets[used]
         check_labels(labels)
@@ -248,7 +275,7 @@ class RNNClassifier(Estimator):
             raise TypeError(f"y has labels of dtype {labels.dtype}, but the classes are {coding}") from None
         if wrong.any():
             m = np.flatnonzero(used)[np.argmax(wrong)]
-            raise ValueError(f"y has label {examples.targets[m]!r}, first at {self._place(examples.inputs, m)}, which "
+            raise ValueError(f"y has label {examples.targets[m]!r}, first at {self._describe_place(examples.inputs, m)}, which "
                              f"is none of the classes {coding}")
         classes = np.full(len(used), -1, np.intp)
         classes[used] = numbers_of_them

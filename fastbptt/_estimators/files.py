@@ -50,8 +50,8 @@ class Saved:
         _files.write(path, header | {"kind": type(self).__name__}, arrays)
 
     def _to_file(self):
-        """Return header and arrays. Those of SequenceScaler._to_file fit into the same file."""
-        names = self._names()
+        """Return header and arrays of the model file. Those of SequenceScaler._to_file fit into the same file."""
+        names = self._column_names()
         fitted = {
             "coding": self._coding_to_file(),
             "feature_names": None if names.features is None else names.features.tolist(),
@@ -68,6 +68,7 @@ class Saved:
 
     @classmethod
     def _from_file(cls, header, arrays):
+        """Return the estimator in a file's header and arrays. Raise ValueError if the header is damaged."""
         try:
             output = header["params"]["output"]
             # Files of the first versions have `output` only here. It differs if the user changed it after `fit`.
@@ -78,6 +79,7 @@ class Saved:
 
     @classmethod
     def _from_header(cls, header, network, arrays):
+        """Return the estimator of a header, with this network. `arrays` has the statistics of the scaling."""
         params, fitted = header["params"], header["fitted"]
         # Files of the first versions have no `scale`: their networks read unscaled data.
         estimator = cls(**{"scale": None} | {name: _unpack(value) for name, value in params.items()})
@@ -85,12 +87,16 @@ class Saved:
         columns = 1 if cls._ONE_COLUMN else network.target_size  # of y
         names = ColumnNames(_names_from_file(fitted["feature_names"], network.input_size, "features of its network"),
                             _names_from_file(fitted.get("target_names"), columns, "target(s) of its network"))
-        estimator._become(network, coding, names, estimator._scaling_from_file(network, arrays))
+        estimator._set_fitted_attributes(network, coding, names, estimator._scaling_from_file(network, arrays))
         curves = ([float(loss) for loss in fitted[name]] for name in ("loss_curve", "validation_loss_curve"))
-        estimator._take_curves(*curves, None if fitted["history"] is None else training.History(**fitted["history"]))
+        estimator._set_curves(*curves, None if fitted["history"] is None else training.History(**fitted["history"]))
         return estimator
 
     def _scaling_from_file(self, network, arrays):
+        """Return the Scaling in the arrays of a file, or None without one.
+
+        Raise ValueError if it does not fit the network.
+        """
         found = {name: arrays[f"scaling.{name}"].astype(np.float64) for name in ("X_mean", "X_scale", "y_mean", "y_scale")
                  if f"scaling.{name}" in arrays}
         if not found:
@@ -105,6 +111,7 @@ class Saved:
 
 
 def _names_from_file(names, count, what):
+    """Return the column names of a header as an array of `count` str, or None. `what` describes the columns in the error."""
     if names is None:
         return None
     if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
@@ -113,7 +120,10 @@ def _names_from_file(names, count, what):
 
 
 def _pack(name, value, depth=0):
-    """Return a constructor argument in a form that JSON holds. Raise TypeError with the argument's name if there is none."""
+    """Return a constructor argument in a form that JSON holds and `_unpack` reads. `depth` limits nested lists and dicts.
+
+    Raise TypeError with the argument's name if there is no such form.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if name == "dtype" and value is not None:
@@ -135,7 +145,7 @@ def _pack(name, value, depth=0):
 
 
 def _unpack(value):
-    """Return the value that `_pack` packed."""
+    """Return the constructor argument that `_pack` turned into `value`, which JSON holds."""
     if not isinstance(value, dict):
         return value
     (kind, content), = value.items()

@@ -9,7 +9,7 @@ LABEL_DTYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits i
 
 
 def unique(labels):
-    """Return the sorted classes that occur in labels."""
+    """Return the sorted classes that occur in an array of labels. Raise TypeError if they cannot be sorted."""
     check_labels(labels)
     try:
         return np.unique(labels)
@@ -18,7 +18,7 @@ def unique(labels):
 
 
 def check_labels(labels):
-    """Raise ValueError for values that are not labels: NaN, None, numbers with a fraction."""
+    """Raise ValueError if an array of labels has values that are none: NaN, None, infinity, numbers with a fraction."""
     if labels.dtype.kind == "O":
         missing = np.array([label is None or label != label for label in labels], bool)
     else:

@@ -13,6 +13,10 @@ class Patience:
     """
 
     def __init__(self, epochs, tol):
+        """Take the number of epochs without an improvement by more than `tol` after which training ends.
+
+        `epochs` is the estimator's n_iter_no_change.
+        """
         self.epochs, self.tol = epochs, tol
         self.seen, self.best, self.bad = 0, math.inf, 0
 
@@ -20,10 +24,14 @@ class Patience:
         return f"_Patience({self.epochs}, {self.tol})"
 
     def __call__(self, record):
+        """Return whether training ends after the epoch of `record`, a training.Record."""
         return self.stops(record.network.history.train_loss)
 
     def stops(self, losses):
-        """Return whether training with these losses ends now."""
+        """Return whether training ends now, given the list of training losses of all epochs so far.
+
+        Only the losses since the last call are read. A shorter list belongs to a new run.
+        """
         if len(losses) < self.seen:
             self.seen, self.best, self.bad = 0, math.inf, 0
         for loss in losses[self.seen:]:

@@ -14,14 +14,14 @@ from ..backends.arguments import Batch
 from ..options.checks import loss_and_parameter as _check_loss
 from ..sequences import append, array_of_numbers, check_names, feature_names, read_series
 from .base import NO_IMPROVEMENT, REGRESSION_LOSSES, Estimator
-from .rows import _parts, training_weights, weighted_quantile
+from .rows import _parts_of_sequences, training_weights, weighted_quantile
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty,
-        Reduction, RegressionLoss, Seed, TwoD,
+        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty, PerUnit,
+        Rank, Reduction, RegressionLoss, Seed, TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
 
@@ -41,7 +41,8 @@ class RNNRegressor(Estimator):
         `nonnegative` or autapses=False, the initializer is "orthogonal". None with the other cells: "tanh" and
         "orthogonal".
     reduction, bias, learn_initial_state, bidirectional, l1, l2, rate_penalty, omega, connectivity, trainable, dale_ratio,
-    dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout : as of RNN
+    dale_signs, nonnegative, autapses, leak, dt, tau, leak_form, noise_std, input_noise_std, recurrent_dropout,
+    rank : as of RNN
     output_activation : str, optional
         As of RNN. The default is "exp" with loss="poisson", else "identity".
     loss : str or (str, number or numbers)
@@ -153,9 +154,9 @@ class RNNRegressor(Estimator):
                  beta_2: Float = 0.999, epsilon: Float = 1e-8, connectivity: Mapping[str, ArrayLike] | None = None,
                  trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
                  dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
-                 leak: Float | None = None, dt: Float | None = None, tau: Float | None = None,
+                 leak: PerUnit | None = None, dt: Float | None = None, tau: PerUnit | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
-                 recurrent_dropout: Float = 0.0, scale: Literal["standard"] | None = "standard",
+                 recurrent_dropout: Float = 0.0, rank: Rank | None = None, scale: Literal["standard"] | None = "standard",
                  washout: Int = 0, min_updates: Int | None = None) -> None:
         pass
 
@@ -189,9 +190,9 @@ class RNNRegressor(Estimator):
             With L > 1 quantile levels there is a last axis of L. The dtype is float64 if targets are scaled, else the
             network's.
         """
-        rows, inputs = self._outputs(X, "predict", initial_state)
+        rows, inputs = self._output_rows(X, "predict", initial_state)
         rows = self._with_levels(rows)
-        return self._restore(rows[:, 0].copy() if self._flat else rows, inputs)
+        return self._in_users_form(rows[:, 0].copy() if self._flat else rows, inputs)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
               initial_state: ArrayLike | None = None) -> float:
@@ -200,13 +201,13 @@ class RNNRegressor(Estimator):
         A constant output scores 1 if it is predicted exactly, else 0. With fewer than two steps the score is NaN. Steps of the
         `washout` have no weight. initial_state is as in `predict`.
         """
-        rows, _ = self._outputs(X, "score", initial_state)
-        examples = self._read(X, y, sample_weight, self.n_features_in_)
-        check_names("y", examples.names.targets, self._names().targets)
+        rows, _ = self._output_rows(X, "score", initial_state)
+        examples = self._read_examples(X, y, sample_weight, self.n_features_in_)
+        check_names("y", examples.names.targets, self._column_names().targets)
         targets = self._encode(examples, self._coding(), self.network_).astype(np.float64)
         w = np.ones(len(rows)) if examples.weights is None else examples.weights
         used = w > 0
-        targets, predicted, w = targets[used], self._middle(rows[used]), w[used, None]
+        targets, predicted, w = targets[used], self._middle_level(rows[used]), w[used, None]
         if len(targets) < 2:
             return math.nan
         mean = (w * targets).sum(axis=0) / w.sum()
@@ -219,8 +220,8 @@ class RNNRegressor(Estimator):
         levels = Y.shape[-1] // self.n_outputs_
         return Y if levels == 1 else Y.reshape(*Y.shape[:-1], levels, self.n_outputs_).swapaxes(-1, -2).copy()
 
-    def _middle(self, Y):
-        """Return Y (..., O); with several quantile levels, the level nearest to 0.5."""
+    def _middle_level(self, Y):
+        """Return Y (..., O) from outputs (..., L·O): with several quantile levels, the level nearest to 0.5."""
         loss = self.network_.loss
         if not isinstance(loss, tuple) or loss[0] != "quantile":
             return Y
@@ -264,7 +265,7 @@ class RNNRegressor(Estimator):
             raise ValueError("forecast requires bidirectional=False: otherwise a pair's input would contain its target")
         past = read_series("series", series, self.n_outputs_)
         self._check_series(past, horizon)
-        names, O = self._names(), self.n_outputs_  # noqa: E741
+        names, O = self._column_names(), self.n_outputs_  # noqa: E741
         known = feature_names("series", series)
         check_names("series", known, None if names.features is None else names.features[:O])
         if names.features is None and names.targets is not None and set(names.targets) == set(() if known is None else known):
@@ -279,7 +280,7 @@ class RNNRegressor(Estimator):
         S = states.S
         state = tuple(each[past.lengths, n] for each in S) if isinstance(S, tuple) else S[past.lengths, n]
         for k in range(beyond):  # step T_n + k, whose input is the forecast for that step
-            x = np.concatenate([self._middle(outputs[k]), known[past.lengths + k, n]], axis=1)
+            x = np.concatenate([self._middle_level(outputs[k]), known[past.lengths + k, n]], axis=1)
             y, state = self.network_.forward(self._scaled_inputs("series", x[None], np.ones(len(x))), state)
             outputs.append(self._unscaled(y[0]))
         made = self._with_levels(np.stack(outputs, axis=1))
@@ -288,6 +289,10 @@ class RNNRegressor(Estimator):
         return made if past.form == "array" else made[0]
 
     def _check_series(self, past, horizon):
+        """Raise ValueError if the series to forecast do not match the fit, or if one is shorter than the horizon.
+
+        `past` holds the series as Sequences.
+        """
         O, found = self.n_outputs_, past.padded.shape[2]
         if self.n_features_in_ < O:
             raise ValueError("forecast needs a network fitted to forecast_pairs, but fit's X had "
@@ -301,7 +306,10 @@ class RNNRegressor(Estimator):
                              "least as many")
 
     def _read_exogenous(self, past, exogenous, beyond):
-        """Return exogenous inputs (at least the steps of the longest series, N, E); E = 0 if there are none."""
+        """Return exogenous inputs (at least the steps of the longest series, N, E); E = 0 if there are none.
+
+        `past` are the Sequences of the series. Each needs exogenous inputs for `beyond` more steps than it has.
+        """
         E = self.n_features_in_ - self.n_outputs_
         if exogenous is None and E == 0:
             return np.zeros((len(past.padded) + beyond, len(past.lengths), 0), past.padded.dtype)
@@ -323,29 +331,39 @@ class RNNRegressor(Estimator):
     # ---- Targets. The coding is the pair (O, whether y had no axis of outputs)
 
     def _read_targets(self, rows):
+        """Return the targets (M,) or (M, O) from the rows of y, as floats."""
         targets = array_of_numbers("y", rows)
         if targets.ndim > 2 or 0 in targets.shape[1:]:
-            raise ValueError(f"y must have one number, or O numbers, for each {self._unit()}, got entries of shape "
+            raise ValueError(f"y must have one number, or O numbers, for each {self._unit_of_y()}, got entries of shape "
                              f"{targets.shape[1:]}")
         return targets
 
     def _learn_coding(self, examples, classes=None):
+        """Return the coding of y in the Examples, the pair (O, whether y had no axis of outputs).
+
+        `examples` are those of `fit`. `classes` is for the classifier.
+        """
         targets = examples.targets
         return (1 if targets.ndim == 1 else targets.shape[1]), targets.ndim == 1
 
     def _coding(self):
+        """Return the coding of the last fit: O, and whether y had no axis of outputs."""
         return self.n_outputs_, self._flat
 
-    def _take_coding(self, coding):
+    def _set_coding(self, coding):
+        """Set the fitted attributes that the coding determines."""
         self.n_outputs_, self._flat = coding
 
     def _coding_to_file(self):
+        """Return the coding as a dict for the file's header. O follows from the network."""
         return {"flat": self._flat}
 
     def _coding_from_file(self, coding, network):
+        """Return the coding from the header's dict and the network of the file."""
         return network.target_size, _checks.flag("flat", coding["flat"])
 
     def _output_options(self, coding):
+        """Return the network's options for targets of this coding: number of outputs, loss and output activation."""
         name = self.loss[0] if isinstance(self.loss, tuple) and len(self.loss) == 2 else self.loss
         _checks.choose("loss", name, REGRESSION_LOSSES)
         name, parameter = _check_loss(self.loss)
@@ -354,10 +372,14 @@ class RNNRegressor(Estimator):
         return {"output_size": coding[0] * levels, "loss": self.loss, "output_activation": activation}
 
     def _scales_targets(self, network):
-        return network.output_activation == "identity" and _check_loss(network.loss)[0] != "poisson"
+        """Return whether targets of this network are scaled: not if its outputs limit their range."""
+        return network.output_activation == "identity"
 
     def _compared_with_a_constant(self, data):
-        """Describe the losses of the network and the best constant, or return None if the network's is lower."""
+        """Return a text with the losses of the network and of the best constant, or None if the network's is lower.
+
+        `data` is (X, D, weights, lengths), the training data as the network got them.
+        """
         X, D, m, lengths = data
         w = training_weights(data)
         rows, w = D[w > 0].astype(np.float64), w[w > 0, None]
@@ -369,11 +391,11 @@ class RNNRegressor(Estimator):
             which, guess = "median", weighted_quantile(rows, w, 0.5)
         else:
             which, guess = "mean", np.average(rows, axis=0, weights=w[:, 0])
-        Z = np.log(np.maximum(guess, 1e-300)) if name == "poisson" else guess
+        Z = np.log(np.maximum(guess, 1e-300)) if reference.FUSED.get(name) == "exp" else guess
         e = reference.LOSSES[name][0]
         constant = float((w * e(guess + 0 * rows, Z + 0 * rows, rows, parameter)).sum() / w.sum())
         loss, total = 0.0, 0.0
-        for part in _parts(data, self.output):
+        for part in _parts_of_sequences(data, self.output):
             weight = self.network_._total_weight(Batch(*part[:3], lengths=part[3]))
             if weight > 0:
                 found = self.network_.evaluate(*part[:2], weights=part[2], lengths=part[3])
@@ -385,21 +407,25 @@ class RNNRegressor(Estimator):
         return f"its loss on the training data is {loss:.4g}, that of the targets' {which} is {constant:.4g}{units}"
 
     def _encode(self, examples, coding, network):
-        """Return targets (M, O), 0 where they have no weight."""
+        """Return the targets of the Examples as (M, O), 0 where they have no weight.
+
+        Raise ValueError for NaN, infinity, or another number of outputs in `examples` than in `coding`.
+        """
         targets = examples.targets if examples.targets.ndim == 2 else examples.targets[:, None]
         if targets.shape[1] != coding[0]:
             raise ValueError(f"y has {targets.shape[1]} outputs, but this {type(self).__name__} has {coding[0]}")
         if examples.weights is not None:
             targets = np.where(examples.weights[:, None] > 0, targets, 0)
         bad = ~np.isfinite(targets)
-        poisson = _check_loss(network.loss)[0] == "poisson"
-        if poisson:
+        loss = _check_loss(network.loss)[0]
+        positive = reference.FUSED.get(loss) == "exp"
+        if positive:
             bad |= targets < 0
         if bad.any():
             m, k = np.argwhere(bad)[0]
             what = "NaN" if np.isnan(targets[m, k]) else "infinity" if np.isinf(targets[m, k]) else str(targets[m, k])
-            raise ValueError(f"y contains {what}, first at {self._place(examples.inputs, m)}, output {k}"
-                             + (', which loss="poisson" cannot have' if poisson else ""))
+            raise ValueError(f"y contains {what}, first at {self._describe_place(examples.inputs, m)}, output {k}"
+                             + (f', which loss="{loss}" cannot have' if positive else ""))
         return targets
 
     def __sklearn_tags__(self) -> Any:

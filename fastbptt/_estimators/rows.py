@@ -33,18 +33,25 @@ class Examples:
     names: ColumnNames
 
 
-def _places(inputs, output):
-    """Return step and sequence (t, n) of every target, as two arrays (M,)."""
+def _steps_of_targets(inputs, output):
+    """Return step and sequence (t, n) of every target, as two arrays (M,): all real steps, or the last of each sequence.
+
+    `inputs` are the Sequences of X. `output` is the estimator's option, "sequence" or "last".
+    """
     return inputs.steps() if output == "sequence" else inputs.last_steps()
 
 
-def _rows(name, value, inputs, output):
-    """Return `value`, an array (N, T, ...), a list of (T_n, ...), or (M, ...), as rows (M, ...), one per target."""
+def _rows_per_target(name, value, inputs, output):
+    """Return the user's y or sample_weight as rows (M, ...), one per target, in the order of `_steps_of_targets`.
+
+    `value` is an array (N, T, ...), a list of (T_n, ...), or (M, ...). `inputs` are the Sequences of X, and `output` is the
+    estimator's option. Raise ValueError if they do not match.
+    """
     _checks.refuse_masked(name, value)
     if not isinstance(value, (list, tuple)):
         value = np.asarray(value)
     if output == "last" or inputs.form in ("steps", "series"):
-        return _plain_rows(name, value, len(_places(inputs, output)[0]), output)
+        return _rows_without_steps(name, value, len(_steps_of_targets(inputs, output)[0]), output)
     N, T = len(inputs.lengths), len(inputs.padded)
     got = f"shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__} of {len(value)}"
     if isinstance(value, np.ndarray) and value.ndim == 0 or len(value) != N:
@@ -65,7 +72,11 @@ def _rows(name, value, inputs, output):
     return np.concatenate(parts)
 
 
-def _plain_rows(name, value, M, output):
+def _rows_without_steps(name, value, M, output):
+    """Return `value`, which has M entries, one per sequence or per row of X, as an array (M, ...). `name` is used in messages.
+
+    `output` is the estimator's option.
+    """
     each = "sequence" if output == "last" else "row of X"
     try:
         rows = np.asarray(value)
@@ -84,23 +95,26 @@ def entries_are_single(value):
     return all(np.ndim(entry) == 0 for entry in value)
 
 
-def _take(data, sequences, output):
-    """Return these sequences of X, D, weights and lengths."""
+def _take_sequences(data, sequences, output):
+    """Return X, D, weights and lengths of the sequences with these indices. `data` and `output` are as in `batches.take`."""
     X, D, weights, _, lengths, _ = _batches.take(Batch(*data[:3], None, data[3]), sequences, output)
     return X, D, weights, lengths
 
 
-def with_weight(data, output):
-    """Return X, D, weights and lengths without the sequences that have no weight at all."""
+def without_weightless_sequences(data, output):
+    """Return X, D, weights and lengths, the tuple `data`, without the sequences that have no weight at all.
+
+    `output` is the estimator's option.
+    """
     weights = data[2]
     if weights is None:
         return data
     kept = weights > 0 if output == "last" else weights.any(axis=0)
-    return data if kept.all() else _take(data, np.flatnonzero(kept), output)
+    return data if kept.all() else _take_sequences(data, np.flatnonzero(kept), output)
 
 
-def _cast(name, value, dtype):
-    """Return finite `value` in `dtype`. Raise ValueError if the conversion makes it infinite."""
+def _cast_array(name, value, dtype):
+    """Return the finite array `value` in `dtype`, in C order. Raise ValueError if the conversion makes it infinite."""
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(value, dtype)
     if cast.dtype != value.dtype and not np.isfinite(cast).all():
@@ -108,8 +122,11 @@ def _cast(name, value, dtype):
     return cast
 
 
-def _scaled(name, A, mean, scale, dtype, unread):
-    """Return (A − mean) / scale in `dtype`, 0 where `unread`. Computes in float64, block by block to save memory."""
+def _scale_array(name, A, mean, scale, dtype, unread):
+    """Return (A − mean) / scale in `dtype`, 0 where `unread`. Computes in float64, block by block to save memory.
+
+    `mean` and `scale` are (I,). `unread` is a bool array of the steps and sequences that are not read, or None.
+    """
     made = np.empty(A.shape, dtype)
     block = max(1, 2**18 // max(1, A[:1].size))
     for begin in range(0, len(A), block):
@@ -130,7 +147,10 @@ def is_column(value):
 
 
 def training_weights(data):
-    """Return the weights of the targets, 0 in padding, with the shape of D without outputs."""
+    """Return the float64 weights of the targets, 0 in padding, (T, N) or with output="last" (N,).
+
+    `data` is (X, D, weights, lengths), time-major.
+    """
     X, D, m, lengths = data
     per_sequence = D.ndim == (2 if D.dtype.kind == "f" else 1)
     shape = X.shape[1:2] if per_sequence else X.shape[:2]
@@ -138,22 +158,28 @@ def training_weights(data):
     return w if lengths is None or per_sequence else np.where(np.arange(len(X))[:, None] < lengths, w, 0)
 
 
-def _steps(data):
+def _total_steps(data):
     """Return the number of steps of all sequences together. `data` is (X, D, weights, lengths), time-major."""
     X, lengths = data[0], data[3]
     return X.shape[0] * X.shape[1] if lengths is None else int(lengths.sum())
 
 
-def _parts(data, output):
-    """Yield the data in parts of some sequences each, so that the outputs need little memory."""
+def _parts_of_sequences(data, output):
+    """Yield the data in parts of some sequences each, so that the network's outputs for a part need little memory.
+
+    `data` and each part are (X, D, weights, lengths). `output` is the estimator's option.
+    """
     X = data[0]
     N, each = X.shape[1], max(1, 2**20 // max(1, len(X)))
     for begin in range(0, N, each):
-        yield data if N <= each else _take(data, np.arange(begin, min(begin + each, N)), output)
+        yield data if N <= each else _take_sequences(data, np.arange(begin, min(begin + each, N)), output)
 
 
 def weighted_quantile(rows, w, level):
-    """Return the weighted quantile of each column of rows (M, O): the smallest value up to which the share of w is `level`."""
+    """Return the quantile `level` of each column of rows (M, O), with weights w (M, 1), as an array (O,).
+
+    It is the smallest value up to which the share of the weights is `level`.
+    """
     found = []
     for column in rows.T:
         order = np.argsort(column)

@@ -22,22 +22,27 @@ AMBIGUOUS = {
 
 
 class _Arguments:
-    """The base class of Population that reads its arguments."""
+    """The base class of Population that checks and reads its arguments."""
 
     def _check(self, X, D, weights, initial_state, lengths, *, finite=False, name="", targets=True):
-        """Return the arguments as arrays of the network's dtype. Arrays of each network's own have a first axis n."""
+        """Check the data arguments of a method and return them as arrays of the network's dtype.
+
+        Arrays of each network's own have a first axis n. Weights get four axes: (n or 1, ..., 1 or O). `name` stands before
+        the names in messages, such as "validation's ". With `finite`, NaN and infinity are refused where they are read. With
+        targets=False, D may be None.
+        """
         net, n = self._like, self.n
         if D is None and targets:
             raise TypeError(f"{name}D must be an array of numbers, got NoneType")
-        X = self._array(f"{name}X", X, np.intp if net.one_hot else net.dtype)
+        X = self._as_array(f"{name}X", X, np.intp if net.one_hot else net.dtype)
         own_X = X.ndim == (3 if net.one_hot else 4)
-        self._own(f"{name}X", X, own_X)
+        self._check_first_axis(f"{name}X", X, own_X)
         one = X[0] if own_X else X
         net._check_inputs(one, None, None, None, name=f"{name}X")
         T, B = one.shape[:2]
         if lengths is not None:
-            lengths = self._array(f"{name}lengths", lengths, np.intp)
-            own = self._own(f"{name}lengths", lengths, lengths.ndim == 2)
+            lengths = self._as_array(f"{name}lengths", lengths, np.intp)
+            own = self._check_first_axis(f"{name}lengths", lengths, lengths.ndim == 2)
             fine = ((lengths >= 0) & (lengths <= T)).all()
             for k in range(n if own and not fine else 1):
                 _checks.lengths(lengths[k] if own else lengths, T, B)
@@ -48,12 +53,12 @@ class _Arguments:
             is_cross_entropy = net._engines["reference"].loss == "cross_entropy"
             is_labels = is_cross_entropy and np.asarray(D[0] if isinstance(D, (list, tuple)) else D).dtype.kind in "iu"
             given = D
-            D = self._array(f"{name}D", D, np.intp if is_labels else net.dtype)
-            own = self._own(f"{name}D", D, D.ndim == len(rows) + (1 if is_labels else 2))
+            D = self._as_array(f"{name}D", D, np.intp if is_labels else net.dtype)
+            own = self._check_first_axis(f"{name}D", D, D.ndim == len(rows) + (1 if is_labels else 2))
             if own and is_labels and not _is_list(given, n) and D.shape == (*rows, net.target_size):
                 raise ValueError(_ambiguous(f"{name}D", D.shape, rows, *AMBIGUOUS["D"]))
             if weights is not None:
-                is_list, weights = _is_list(weights, n), self._array(f"{name}weights", weights, net.dtype)
+                is_list, weights = _is_list(weights, n), self._as_array(f"{name}weights", weights, net.dtype)
                 per_output = () if is_cross_entropy else ((*rows, net.target_size),)
                 shapes = {s: o for o in (False, True) for s in (((n, *each) if o else each) for each in (rows, *per_output))}
                 if weights.shape not in shapes:
@@ -73,16 +78,16 @@ class _Arguments:
             fine = fine and (not is_labels or ((D >= 0) & (D < net.output_size)).all())
             for k in range(1 if fine else n):  # if all values are valid, one network's shapes prove all
                 own_lengths = lengths is not None and lengths.ndim == 2
-                net._check_targets(one, D[k] if own else D, self._weights_of(k, weights),
+                net._check_targets(one, D[k] if own else D, self._own_weights(k, weights),
                                    lengths[k] if own_lengths else lengths)
         if finite and not all(array.dtype.kind == "i" or np.isfinite(array).all() for array in (X, D)):
             for k in range(n):  # NaN is legal in padding and in D at weight 0
-                x, d = self._pair(k, X, D)
-                _batches.refuse_nonfinite(name, x, d, self._weights_of(k, weights), self._of(k, lengths, 1))
+                x, d = self._own_data(k, X, D)
+                _batches.refuse_nonfinite(name, x, d, self._own_weights(k, weights), self._own_part(k, lengths, 1))
         return X, D, weights, initial_state, lengths
 
-    def _ready(self, X, D):
-        """Return whether X and D need neither checks nor conversion.
+    def _is_ready_for_lanes(self, X, D):
+        """Return whether X and D need neither checks nor conversion: float arrays in C order with the shapes that lanes take.
 
         This saves time: a small population takes 10 µs, and `_check` takes 25.
         """
@@ -92,7 +97,11 @@ class _Arguments:
                 and D.shape[-1] == net.target_size and X.shape[:-3] in ((), (self.n,)) and D.shape[:-3] in ((), (self.n,))
                 and X.ndim > 2 and D.ndim > 2)
 
-    def _array(self, name, value, dtype):
+    def _as_array(self, name, value, dtype):
+        """Return the argument `name` as one array of this dtype.
+
+        A list of n arrays, one for each network, gets a first axis n.
+        """
         if _is_list(value, self.n):
             if name.endswith("X"):
                 for k, part in enumerate(value):
@@ -110,14 +119,20 @@ class _Arguments:
             _checks.refuse_list_of_sequences(name, value, 2 if self._like.one_hot else 3)
         return _checks.array(name, value, dtype)
 
-    def _own(self, name, array, own):
-        """Return `own`, whether each network has its own part. Raise ValueError if its first axis is not n."""
+    def _check_first_axis(self, name, array, own):
+        """Return `own`, whether each network has its own part of the array.
+
+        If so, raise ValueError unless its first axis is n.
+        """
         if own and len(array) != self.n:
             raise ValueError(f"{name} must have a first axis of {self.n}, one entry per network, got shape {array.shape}")
         return own
 
     def _check_states(self, given, B):
-        """Return states (B, H) or (n, B, H), or for several recurrences a tuple of such arrays."""
+        """Return the argument initial_state, `given`, as an array (B, H) or (n, B, H).
+
+        For several recurrences it is a tuple of such arrays.
+        """
         net = self._like
         if not net._stacked:
             return self._check_state("initial_state", given, B, net._widths[0])
@@ -129,36 +144,51 @@ class _Arguments:
         return tuple(self._check_state(f"initial_state[{n}]", part, B, H) for n, (part, H) in enumerate(zip(given, net._widths)))
 
     def _check_state(self, name, given, B, H):
-        state = self._array(name, given, self._like.dtype)
-        own = self._own(name, state, state.ndim == 3)
+        """Return the initial state of one recurrence, `given`, as an array (B, H) or (n, B, H)."""
+        state = self._as_array(name, given, self._like.dtype)
+        own = self._check_first_axis(name, state, state.ndim == 3)
         _network._check_shape(name, state[0] if own else state, (B, H), self._like._state_letters())
         return state
 
-    def _of(self, k, array, ndim):
-        """Return network k's part of an array, or of a tuple of states."""
+    def _own_part(self, k, array, ndim):
+        """Return network k's part of an array, or of a tuple of states.
+
+        An array of `ndim` dimensions is shared, and returned whole.
+        """
         if isinstance(array, tuple):  # states of several recurrences
-            return tuple(self._of(k, each, ndim) for each in array)
+            return tuple(self._own_part(k, each, ndim) for each in array)
         return array if array is None or array.ndim == ndim else array[k]
 
-    def _weights_of(self, k, weights):
+    def _own_weights(self, k, weights):
+        """Return network k's weights as RNN.fit takes them, from an array (n or 1, ..., 1 or O).
+
+        A last axis of 1 is dropped.
+        """
         if weights is None:
             return None
-        of = weights[min(k, len(weights) - 1)]
-        return of[..., 0] if of.shape[-1] == 1 else of
+        own = weights[min(k, len(weights) - 1)]
+        return own[..., 0] if own.shape[-1] == 1 else own
 
-    def _pair(self, k, X, D):
+    def _own_data(self, k, X, D):
+        """Return network k's X and D from checked arrays that are shared or have a first axis of n."""
         rows = 1 if self._like.output == "last" else 2
         of_D = D if D.ndim == rows + (0 if D.dtype.kind == "i" else 1) else D[k]
-        return self._of(k, X, 2 if self._like.one_hot else 3), of_D
+        return self._own_part(k, X, 2 if self._like.one_hot else 3), of_D
 
-    def _distributions(self, D):
-        """Return labels as distributions. A label outside the range has no weight, so its distribution is not read."""
+    def _labels_as_distributions(self, D):
+        """Return labels D as distributions of the network's dtype, with a last axis O. Other D are returned unchanged.
+
+        Lanes read only distributions. A label outside the range has no weight, so its distribution is not read.
+        """
         if D.dtype.kind != "i":
             return D
         return np.eye(self._like.output_size, dtype=self._like.dtype)[np.clip(D, 0, self._like.output_size - 1)]
 
-    def _without_padding(self, X, D, weights, lengths):
-        """Return the data with zeros, and weights 0, in the padding. Without lengths, return them unchanged."""
+    def _zero_in_padding(self, X, D, weights, lengths):
+        """Return X, D, weights and lengths with X and weights set to 0 in the padding. Without lengths, return them unchanged.
+
+        Lanes then compute padding like all other steps, and it has no effect. D needs no zeros, because it is not read there.
+        """
         if lengths is None:
             return X, D, weights, lengths
         T, B = X.shape[-3:-1]
@@ -172,8 +202,8 @@ class _Arguments:
         return X, D, weights, lengths
 
 
-def _seeds(n, random_state):
-    """Return a seed for each of n networks: the given ones, or n drawn from one."""
+def _seeds_of_networks(n, random_state):
+    """Return a list of seeds for n networks: the n given ones, or n drawn from one `random_state`."""
     if isinstance(random_state, (list, tuple, np.ndarray)):
         if len(random_state) != n:
             raise ValueError(f"random_state must hold {n} seeds, got {len(random_state)}")
@@ -188,7 +218,10 @@ def _is_list(value, n):
 
 
 def _ambiguous(name, shape, rows, readings, remedy):
-    """Return the error message for an array whose shape fits both one for each network and one for all."""
+    """Return the error message for an array whose shape fits both one for each network and one for all.
+
+    `rows` are the sizes of its axes of steps and sequences. `readings` and `remedy` come from AMBIGUOUS.
+    """
     each = "T, B" if len(rows) == 2 else "B"
     return (f"{name} has shape {shape}, which fits both (n, {each}) and ({each}, O): {readings}. To say which, {remedy} n "
             f"arrays ({each})")

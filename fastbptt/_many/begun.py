@@ -24,7 +24,10 @@ class Begun:
 
     @classmethod
     def of(cls, job, known):
-        """Return what identifies a job's run. `known` caches descriptions and fingerprints of what several jobs share."""
+        """Return what identifies a job's run.
+
+        `known`, a dict that the caller shares between jobs, caches descriptions and fingerprints of what several jobs have.
+        """
         run = {**job.network._config, **job.settings, "max_grad_norm": job.max_grad_norm, "batches": "batches" in job.settings}
         run.pop("memory_limit", None)
         if "callbacks" in run:  # an estimator's reasons to stop
@@ -40,14 +43,16 @@ class Begun:
                 if array is not None and id(array) not in known:
                     known[id(array)] = _checkpoint.digest([array])
             run[name] = " ".join(known.get(id(array), "None") for array in arrays) if arrays else None
-        return cls(run, job.network.theta, job.seed, job.begin.of(job.used_streams()))
+        return cls(run, job.network.theta, job.seed, job.begin.where(job.used_streams()))
 
     def compare(self, job, theirs, theta, ended, whose, finished):
-        """Raise ValueError unless `theirs` is the run of this job. It ended with `theta` and at the positions `ended`.
+        """Raise ValueError unless the Begun `theirs` is of the run of this job.
 
-        `finished` says whether nothing is left to do for any network, or is None if that is unknown. A network without a
-        given seed begins with other parameters each time. If all runs are finished, it is thus another network, whose run
-        must not be resumed.
+        That run ended with `theta` at the Positions `ended`.
+
+        `whose` names the checkpoint or the result in messages. `finished` says whether nothing is left to do for any network,
+        or is None if that is unknown. A network without a given seed begins with other parameters each time. If all runs are
+        finished, it is thus another network, whose run must not be resumed.
         """
         differ = _checkpoint.differences(theirs.run, self.run)
         if not isinstance(self.seed, _checks.DrawnSeed) and self.seed != theirs.seed:
@@ -57,7 +62,7 @@ class Begun:
         if _checkpoint.is_close(theta, self.start):
             return
         if _checkpoint.is_close(theirs.start, self.start):
-            if theirs.begin is not None and not _checkpoint.may_go_on(theirs.begin, ended.of(job.used_streams()), self.begin,
+            if theirs.begin is not None and not _checkpoint.may_go_on(theirs.begin, ended.where(job.used_streams()), self.begin,
                                                                       finished):
                 raise ValueError(f"{whose} is of another run of network {job.k}, which began with the same parameters at other "
                                  f"stream_positions: {theirs.begin._asdict()} there and {self.begin._asdict()} here")
@@ -71,6 +76,6 @@ class Begun:
                              "repeated script begins with the same parameters")
 
     def is_same(self, theirs):
-        """Return whether the other run began with the same seed and parameters, and everything else is the same."""
+        """Return whether the run `theirs` began with the same seed and parameters, and everything else is the same."""
         return (self.seed == theirs.seed and theirs.begin in (None, self.begin) and _checkpoint.is_close(theirs.start, self.start)
                 and not _checkpoint.differences(theirs.run, self.run))

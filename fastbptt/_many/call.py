@@ -17,10 +17,10 @@ from .._training import batches as _batches, checkpoint as _checkpoint
 from .._training.progress import Progress
 from .._estimators.base import Estimator
 from .begun import Begun
-from .chunks import Chunk, _chunks, _workers
+from .chunks import Chunk, _divide_into_chunks, _number_of_workers
 from .files import _read, write
 from .results import CURVES, KEPT, Fits, WorkersFailed
-from .work import Found, _work
+from .work import Found, _train_chunk
 
 
 class Call:
@@ -28,11 +28,15 @@ class Call:
 
     def __init__(self, fits, *, executor=None, chunk_size=None, progress=None, n_threads=None, checkpoint=None,
                  checkpoint_every=60, overwrite=False):
+        """Check the arguments of fit_many that concern the whole call.
+
+        `fits` is an empty Fits, which receives the results.
+        """
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
         self.fits, self.executor = fits, executor
         self.chunk_size = None if chunk_size is None else _checks.size("chunk_size", chunk_size)
-        self.wanted = None if progress is None else _checks.flag("progress", progress)
+        self.progress_wanted = None if progress is None else _checks.flag("progress", progress)
         self.threads = None if n_threads is None else _checks.size("n_threads", n_threads)
         if executor is not None and n_threads is None:
             self.threads = 1
@@ -41,10 +45,13 @@ class Call:
         self.overwrite = _checks.flag("overwrite", overwrite)
         if self.overwrite and checkpoint is None:
             raise ValueError("overwrite=True requires checkpoint=, the file to replace")
-        self.saved, self.taken = time.monotonic(), set()  # networks that have ended, with a result
+        self.saved, self.ended_now = time.monotonic(), set()  # networks that have ended, with a result
 
     def read(self, resume):
-        """Read what is resumed. Return for each network the seed of its run if that has ended, else None."""
+        """Read the results that the argument `resume` names, from memory or the checkpoint, into `kept`.
+
+        Return a list with the seed of each network's run if that has ended, else None. The caller needs it to split the data.
+        """
         n = len(self.fits)
         self.kept, self.in_memory = None, isinstance(resume, Fits)
         if self.in_memory:
@@ -63,17 +70,23 @@ class Call:
             return [None] * n
         return [one.seed if stopped in KEPT else None for one, stopped in zip(self.kept[0]._begun, self.kept[0].stopped)]
 
-    def go(self, jobs, fittings=None):
-        """Train the unfinished networks. For estimators, `fittings` holds what `Estimator._begin` made for each."""
+    def train_networks(self, jobs, fittings=None):
+        """Train the networks that have not finished, and return the Fits.
+
+        For estimators, `fittings` holds their `Estimator._prepare_fit`.
+
+        Raise WorkersFailed if a chunk failed, after all others have ended.
+        """
         fits, self.jobs, self.fittings, known = self.fits, {job.k: job for job in jobs}, fittings, {}
         fits._begun = [Begun.of(job, known) for job in jobs]
-        done = self.done = self._resume(jobs)
+        done = self.done = self._take_over_finished(jobs)
         left = [job for job in jobs if job.k not in done]
-        chunks = _chunks(left, None if self.executor is None else _workers(self.executor), self.chunk_size, self.threads)
-        self.progress = Progress(None, len(jobs), self.wanted, "network")
+        workers = None if self.executor is None else _number_of_workers(self.executor)
+        chunks = _divide_into_chunks(left, workers, self.chunk_size, self.threads)
+        self.progress = Progress(None, len(jobs), self.progress_wanted, "network")
         self.progress.update(len(done))
         try:
-            self._here(chunks) if self.executor is None else self._sent(chunks)
+            self._compute_here(chunks) if self.executor is None else self._compute_in_executor(chunks)
         except BaseException:
             self._finish()
             raise
@@ -94,59 +107,65 @@ class Call:
         Return the errors that this raises, such as a warning turned into an error.
         """
         self.progress.close()
-        self.fits._trim()
+        self.fits._drop_empty_epochs()
         try:
             self._save()
         finally:
             errors = []
-            for k in sorted(self.taken if self.fittings is not None else ()):
+            for k in sorted(self.ended_now if self.fittings is not None else ()):
                 fitting, estimator = self.fittings[k], self.fits.networks[k]
                 fitting.network.history = self.fits.history(k)
                 fitting.settings["resume"] = k in self.done
                 try:
-                    estimator._end(fitting, stacklevel=6)
+                    estimator._finish_fit(fitting, stacklevel=6)
                 except Exception as error:
                     errors.append(error)
                 if getattr(estimator, "history_", None) is fitting.network.history:
                     self.fits.stopped[k] = estimator.history_.stopped
         return errors
 
-    def _here(self, chunks):
+    def _compute_here(self, chunks):
+        """Train the chunks one after another in this process. An exception marks the chunk's networks as failed."""
         for chunk in chunks:
             results, before = [], self.progress.done
             try:
-                _work(chunk.work(), self.progress, results)
+                _train_chunk(chunk.work(), self.progress, results)
             except Exception as error:
-                self._failed(chunk, error)
+                self._record_failure(chunk, error)
                 continue
             finally:
-                self._take(chunk, results)
+                self._store_results(chunk, results)
             self.progress.reach(before + len(chunk.jobs))
             self._save_if_due()
 
-    def _sent(self, chunks):
+    def _compute_in_executor(self, chunks):
+        """Send all chunks to the executor and store their results as they arrive. On an interrupt, cancel those not begun."""
         futures = {}
         try:
             for chunk in chunks:
                 try:
-                    futures[self.executor.submit(_work, chunk.work())] = chunk
+                    futures[self.executor.submit(_train_chunk, chunk.work())] = chunk
                 except Exception as error:  # the pool is broken or shut down
-                    self._failed(chunk, error)
+                    self._record_failure(chunk, error)
             for future in concurrent.futures.as_completed(futures):
                 chunk = futures.pop(future)
                 try:
                     results = future.result()
                 except (Exception, concurrent.futures.CancelledError) as error:
-                    self._failed(chunk, error)
+                    self._record_failure(chunk, error)
                     continue
-                self._take(chunk, results)
+                self._store_results(chunk, results)
                 self.progress.update(len(chunk.jobs))
                 self._save_if_due()
         finally:
             for future in futures:
                 future.cancel()
 
-    def _take(self, chunk, results):
+    def _store_results(self, chunk, results):
+        """Write the results of a chunk (a list of Found, in the order of its jobs) to the networks and to the Fits.
+
+        A network's stream positions move on only if the run drew from its own streams.
+        """
         for job, found in zip(chunk.jobs, results):
             job.network.theta = found.theta
             job.network.history = None  # the history of an earlier run
@@ -154,39 +173,46 @@ class Call:
                 job.network._positions = job.network._positions.later(found.positions)
             self.fits._write(job.k, found)
             if found.error is None:
-                self.taken.add(job.k)
+                self.ended_now.add(job.k)
 
-    def _failed(self, chunk, error):
+    def _record_failure(self, chunk, error):
+        """Record `error` in the Fits for all networks of a chunk."""
         for job in chunk.jobs:
             self.fits.stopped[job.k], self.fits.errors[job.k] = "error", error
 
     # ---- Resumed results
 
-    def _resume(self, jobs):
-        """Take over the results of finished runs, and return the indices of their networks."""
+    def _take_over_finished(self, jobs):
+        """Take over the results of finished runs from `kept`, after a comparison, and return the indices of their networks."""
         if self.kept is None:
             if self.replaces:
                 self._check_replaceable(jobs)
             return set()
         kept, thetas, positions = self.kept
         done = [job for job in jobs if kept.stopped[job.k] in KEPT]
-        self._compare(jobs, done, kept, thetas, positions)
+        self._compare_runs(jobs, done, kept, thetas, positions)
         for job in done:
             if thetas[job.k].shape != job.network._theta.shape:
                 raise ValueError(f"resume must hold a network {job.k} of {job.network._theta.size} parameters, got "
                                  f"{thetas[job.k].size}")
         for job in done:
             k, begun = job.k, self.fits._begun[job.k]
-            if kept._begun is not None and job.goes_on and isinstance(job.seed, _checks.DrawnSeed) and begun.seed != job.seed:
+            if (kept._begun is not None and job.continues_streams and isinstance(job.seed, _checks.DrawnSeed)
+                    and begun.seed != job.seed):
                 job.seed = job.network._entropy = _checks.DrawnSeed(begun.seed)  # now the one that began the run
                 job.network._positions = _batches.Positions()
-            self._take(Chunk([job], False, None), [Found(
+            self._store_results(Chunk([job], False, None), [Found(
                 thetas[k].astype(job.network.dtype), kept.stopped[k], int(kept.best_epoch[k]), float(kept.seconds[k]),
                 bool(kept.lanes[k]), {name: np.array(getattr(kept.history(k), name)) for name in CURVES}, positions[k])])
         return {job.k for job in done}
 
-    def _compare(self, jobs, done, kept, thetas, positions):
-        """Raise ValueError unless the finished runs are those of these jobs. Keep how they began."""
+    def _compare_runs(self, jobs, done, kept, thetas, positions):
+        """Raise ValueError unless the finished runs `done` are those of these jobs.
+
+        Keep how they began, for the next checkpoint.
+
+        `kept`, `thetas` and `positions` are the results that are resumed: Fits, final parameters and final Positions.
+        """
         ours, theirs = self.fits._begun, kept._begun
         whose = "resume" if self.in_memory else f"checkpoint {self.checkpoint!r}"
         if theirs is None and done:
@@ -215,6 +241,7 @@ class Call:
             raise _checkpoint.not_replaced(error) from error
 
     def _save_if_due(self):
+        """Write the checkpoint if `checkpoint_every` seconds have passed since the last."""
         if time.monotonic() - self.saved >= self.checkpoint_every:
             self._save()
 

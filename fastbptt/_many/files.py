@@ -19,9 +19,13 @@ from .work import Found
 
 
 def write(path, fits, jobs):
+    """Write the checkpoint of fit_many: the results in `fits` of the networks that have ended, with their parameters.
+
+    `jobs` has a job for each network by index.
+    """
     ended = [k for k, stopped in enumerate(fits.stopped) if stopped in KEPT]
     begun, runs = [fits._begun[k] for k in ended], {}
-    each = [runs.setdefault(_checkpoint.packed(one.run), len(runs)) for one in begun]
+    each = [runs.setdefault(_checkpoint.to_json(one.run), len(runs)) for one in begun]
     header = {"kind": "Fits", "of": len(fits), "ended": ended, "stopped": [fits.stopped[k] for k in ended],
               "runs": list(runs), "run": each, "seeds": [one.seed for one in begun],
               "begins": [None if one.begin is None else one.begin._asdict() for one in begun],
@@ -37,7 +41,12 @@ def write(path, fits, jobs):
 
 
 def _read(path, n):
-    """Return the Fits, thetas and stream positions that `write` wrote. They are None for networks that had not ended."""
+    """Read the checkpoint of a call with n networks.
+
+    Return Fits, parameters and stream positions, the latter two as lists of n.
+
+    Entries are None for networks that had not ended. Raise ValueError if the file is damaged or of other networks.
+    """
     header, arrays = _files.read(path)
     try:
         if header["kind"] != "Fits":
@@ -66,7 +75,11 @@ def _read(path, n):
 
 
 def _read_begun(header, arrays, ended, sizes):
-    """Return how the finished runs began, or None for files of earlier versions."""
+    """Return a list of Begun for the finished runs of a checkpoint, or None for files of earlier versions.
+
+    `header` and `arrays` are those of the file. `ended` has the indices of the finished networks and `sizes` their numbers of
+    parameters.
+    """
     if "runs" not in header:
         return None
     runs = [_options.completed(json.loads(run)) for run in header["runs"]]  # earlier versions did not have all options

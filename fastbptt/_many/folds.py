@@ -34,10 +34,12 @@ class CrossValidation(dict):
 
     @property
     def best_index(self) -> int:
+        """Return the row of the highest mean_test_score; the first of equal ones."""
         return int(np.argmin(self["rank_test_score"]))
 
     @property
     def best_params(self) -> dict[str, Any]:
+        """Return the parameters of the best row."""
         return self["params"][self.best_index]
 
 
@@ -58,6 +60,7 @@ def _candidates(grid):
 
 
 def seed_list(seeds):
+    """Return the argument `seeds` of cross_validate as a list. None stands for the estimator's own random_state."""
     if seeds is None:
         return [None]
     if isinstance(seeds, (list, tuple, np.ndarray)):
@@ -70,7 +73,10 @@ def seed_list(seeds):
 
 
 def _folds(cv, X, y, estimator):
-    """Return pairs of index arrays (train, test)."""
+    """Return a list of pairs of index arrays (train, test), from the argument `cv` of cross_validate.
+
+    X and y are the estimator's data. An int `cv` stratifies the labels y of a classifier of sequences.
+    """
     if estimator.two_d == "series":
         raise ValueError('two_d must not be "series" in cross_validate: there is only one sequence')
     N = len(X)
@@ -81,7 +87,7 @@ def _folds(cv, X, y, estimator):
         if k > N:
             raise ValueError(f"cv must not exceed the number of sequences, {N}, got {k}")
         labels = estimator._estimator_type == "classifier" and not isinstance(y, list) and np.ndim(y) == 1
-        fold = _stratified(np.asarray(y), k) if labels else np.repeat(np.arange(k), N // k + (np.arange(k) < N % k))
+        fold = _stratified_folds(np.asarray(y), k) if labels else np.repeat(np.arange(k), N // k + (np.arange(k) < N % k))
         folds = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
     elif isinstance(cv, (str, bytes)) or not hasattr(cv, "__iter__"):
         raise TypeError(f"cv must be an int, a splitter or pairs (train, test), got {type(cv).__name__}")
@@ -101,10 +107,10 @@ def _folds(cv, X, y, estimator):
     return checked
 
 
-def _stratified(y, k):
-    """Return the fold of each entry of y. Each label's shares are as equal as possible, in order.
+def _stratified_folds(y, k):
+    """Return the number of the fold, below k, of each entry of the labels y, as an array of ints.
 
-    scikit-learn's StratifiedKFold assigns folds in the same way.
+    Each label's shares are as equal as possible, in order. scikit-learn's StratifiedKFold assigns folds in the same way.
     """
     _, first, labels = np.unique(y, return_index=True, return_inverse=True)
     labels = np.argsort(np.argsort(first))[labels]  # numbered by first appearance
@@ -117,14 +123,18 @@ def _stratified(y, k):
     return fold
 
 
-def _rows(value, rows):
-    """Return some sequences of an array, a list or a data frame."""
+def _select_sequences(value, rows):
+    """Return the sequences with the indices `rows` of an array, a list or a data frame."""
     if hasattr(value, "iloc"):
         return value.iloc[rows]
     return value[rows] if isinstance(value, np.ndarray) else [value[i] for i in rows]
 
 
-def _table(candidates, scores, fits):
+def _score_table(candidates, scores, fits):
+    """Return the CrossValidation of these candidates, with the columns of GridSearchCV.
+
+    `scores` is (candidates, seeds, folds). `fits` gives the times.
+    """
     table = CrossValidation()
     table.fits, table.scores = fits, scores
     seconds, flat = fits.seconds.reshape(len(candidates), -1), scores.reshape(len(candidates), -1)

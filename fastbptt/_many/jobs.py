@@ -30,21 +30,21 @@ class _Job:
 
     k: int
     network: RNN
-    data: tuple | None          # X, D, weights, initial_state, lengths, resets; None with batches
+    data: Batch | None          # None with batches
     validation: tuple | None    # X, D, weights, lengths, resets
     seed: int
     optimizer: optimizers.Optimizer
     max_grad_norm: float | None
     settings: dict              # the other arguments of RNN.fit
-    goes_on: bool = True        # whether the network's own random streams continue; else those of `seed` begin
+    continues_streams: bool = True  # whether the network's own random streams continue; else those of `seed` begin
 
     @property
     def begin(self):
         """Return the positions of the random streams at which the run begins."""
-        return self.network._positions if self.goes_on else _batches.Positions()
+        return self.network._positions if self.continues_streams else _batches.Positions()
 
     def used_streams(self):
-        """Return 1 for each random stream on which the run depends, and 0 for the others."""
+        """Return Positions with 1 for each random stream on which the run depends, and 0 for the others."""
         batches = self.settings.get("batches")
         return _batches.used_streams(batches is None and self.settings["shuffle"], callable(batches),
                                      self.network._draws_something)
@@ -66,17 +66,30 @@ class GivenData:
 
 
 class Jobs:
-    """RNNs, the data for all of them or for each, and the seeds of resumed runs, or None."""
+    """The arguments of fit_many, checked. `make` turns them into one job for each RNN."""
 
     def __init__(self, networks, data, given, others, known=None):
+        """Check the arguments that all networks share.
+
+        Parameters
+        ----------
+        networks : list of RNN
+        data : GivenData
+        given : dict
+            The arguments of NAMED.
+        others : dict
+            The arguments of OTHERS that were given.
+        known : list of int or None, optional
+            The seeds of resumed runs, as `Call.read` returns them.
+        """
         n = self.n = len(networks)
-        self.known = [None] * n if known is None else known
+        self.resumed_seeds = [None] * n if known is None else known
         self.networks, self.validation, self.others = networks, data.validation, dict(others)
         self.data = {name: getattr(data, name) for name in ("X", "D", "weights", "initial_state", "lengths")}
         self.data["resets"] = self.others.pop("resets", None)
-        self.rates = _numbers("learning_rate", given["learning_rate"], n)
-        self.norms = _numbers("max_grad_norm", given["max_grad_norm"], n)
-        self.seeds = _seeds(given["random_state"], n)
+        self.rates = _number_of_each_network("learning_rate", given["learning_rate"], n)
+        self.norms = _number_of_each_network("max_grad_norm", given["max_grad_norm"], n)
+        self.seeds = _check_seeds(given["random_state"], n)
         self.optimizer = optimizers.make(given["optimizer"], None if self.rates is not None else given["learning_rate"])
         self.max_grad_norm = None if self.norms is not None or given["max_grad_norm"] is None else _checks.number(
             "max_grad_norm", given["max_grad_norm"], 0)
@@ -89,14 +102,15 @@ class Jobs:
         self.converted, self.checked = {}, {}
 
     def make(self):
+        """Return a list of _Job, one for each network, with checked data. Errors name the network."""
         jobs = []
         for k, net in enumerate(self.networks):
             seed = net._entropy if self.seeds is None else self.seeds[k]
             data = validation = None
             try:
                 if "batches" not in self.others:
-                    drawn = isinstance(seed, _checks.DrawnSeed) and self.known[k] is not None
-                    data, validation = self._data_of(k, net, self.known[k] if drawn else seed)
+                    drawn = isinstance(seed, _checks.DrawnSeed) and self.resumed_seeds[k] is not None
+                    data, validation = self._checked_data_of(k, net, self.resumed_seeds[k] if drawn else seed)
                 elif any(value is not None for value in self.data.values()):
                     raise TypeError("give X and D, or batches, not both")
                 else:
@@ -106,7 +120,7 @@ class Jobs:
             rule = self.optimizer if self.rates is None else dataclasses.replace(self.optimizer, learning_rate=self.rates[k])
             jobs.append(_Job(k, net, data, validation, seed, rule,
                              self.max_grad_norm if self.norms is None else self.norms[k], self._settings_of(data),
-                             goes_on=self.seeds is None))
+                             continues_streams=self.seeds is None))
         return jobs
 
     def _settings_of(self, data):
@@ -116,16 +130,17 @@ class Jobs:
         if any(name in self.others for name in ("batches", "updates", "tbptt")):
             return self.settings | {"min_updates": self.min_updates}  # RNN.fit sets the epochs
         return self.settings | {"epochs": _settings.least_epochs(
-            self.settings["epochs"], self.min_updates, -(-data[0].shape[1] // self.settings["batch_size"]))}
+            self.settings["epochs"], self.min_updates, -(-data.X.shape[1] // self.settings["batch_size"]))}
 
-    def _data_of(self, k, net, seed):
-        """Return network k's data and validation set.
+    def _checked_data_of(self, k, net, seed):
+        """Return the data and the validation set of network k, the RNN `net`, both checked.
 
-        Data that several networks share are checked once, and stay one object.
+        `seed` splits off the validation set if it is a share. Data that several networks share are checked once, and stay one
+        object.
         """
         if self.data["X"] is None or self.data["D"] is None:
             raise TypeError("give X and D, or batches")
-        parts = {name: self._part(k, net, name, value, self.data["X"]) for name, value in self.data.items()}
+        parts = {name: self._part_of_network(k, net, name, value, self.data["X"]) for name, value in self.data.items()}
         share = not isinstance(self.validation, tuple)
         V = () if share else self._validation_of(k, net)
         key = None
@@ -151,14 +166,19 @@ class Jobs:
         return found
 
     def _validation_of(self, k, net):
+        """Return pairs (array, whether all networks share it), one for each member of network k's validation set."""
         V = self.validation
         if not 2 <= len(V) <= 5:
             raise TypeError(f"validation must be (X, D[, weights[, lengths[, resets]]]), got a tuple of {len(V)}")
-        return [self._part(k, net, name, value, V[0], "validation's ")
+        return [self._part_of_network(k, net, name, value, V[0], "validation's ")
                 for name, value in zip(("X", "D", "weights", "lengths", "resets"), V)]
 
-    def _part(self, k, net, name, value, X, whose=""):
-        """Return network k's part of the argument `name`, and whether all networks share it. X is the X beside it."""
+    def _part_of_network(self, k, net, name, value, X, whose=""):
+        """Return the part of the argument `name` that belongs to network k, the RNN `net`, and whether all networks share it.
+
+        `X` is the X beside the argument, which tells an array (n, T, B) from (T, B, O). `whose` stands before the name in
+        messages.
+        """
         if value is None:
             return None, True
         rows = 1 if net.output == "last" else 2
@@ -170,17 +190,18 @@ class Jobs:
             return value, False
         if isinstance(value, np.ndarray):
             least = rows if name in ("D", "weights") else most[name]  # labels, and weights per step
-            if value.ndim > most[name] or value.ndim == most[name] > least and self._is_own(net, name, value, X, whose):
+            if value.ndim > most[name] or (value.ndim == most[name] > least
+                                           and self._is_one_per_network(net, name, value, X, whose)):
                 if len(value) != self.n:
                     raise ValueError(f"{whose}{name} must have a first axis of {self.n}, one entry per network, got shape "
                                      f"{value.shape}")
                 return value[k], False
-        return self._convert(net, name, value), True
+        return self._converted_once(net, name, value), True
 
-    def _is_own(self, net, name, value, X, whose):
-        """Return whether labels or weights are (n, T, B), and not D or weights (T, B, O).
+    def _is_one_per_network(self, net, name, value, X, whose):
+        """Return whether the labels or weights `value` are (n, T, B), and not D or weights (T, B, O) of the network `net`.
 
-        Raise ValueError if the shape fits both.
+        X is the X beside them, and `whose` stands before the name in messages. Raise ValueError if the shape fits both.
         """
         X = X[0] if isinstance(X, list) and len(X) == self.n and np.ndim(X[0]) > 0 else X
         shape = np.shape(X)[-3:-1] if not net.one_hot else np.shape(X)[-2:]
@@ -192,8 +213,11 @@ class Jobs:
             raise ValueError(_ambiguous(f"{whose}{name}", value.shape, rows, *AMBIGUOUS[name]))
         return True
 
-    def _convert(self, net, name, value):
-        """Return a shared array in the network's dtype. It is converted once for all networks of that dtype."""
+    def _converted_once(self, net, name, value):
+        """Return a shared array in the dtype of the network `net`. It is converted once for all networks of that dtype.
+
+        Lengths, resets, labels and category indices keep their type.
+        """
         if name in ("lengths", "resets") or name == "X" and net.one_hot:
             return value
         if name in ("X", "D") and isinstance(value, (list, tuple)):
@@ -207,50 +231,59 @@ class Jobs:
 
 
 def jobs_of_estimators(estimators, data, given, others, known):
-    """Return fittings and jobs of estimators, from the arguments of fit_many."""
+    """Return fittings (of `Estimator._prepare_fit`) and jobs of estimators, from the arguments of fit_many.
+
+    `data` is a GivenData, `given` has the arguments of NAMED, and `others` those of OTHERS. `known` has the seeds of resumed
+    runs. Raise TypeError if an argument is given that belongs to the estimators' constructors.
+    """
     defaults = {"batch_size": 32, "optimizer": "adam", "min_improvement": 0.0, "shuffle": True}
     for name, value in [*given.items(), ("initial_state", data.initial_state), ("lengths", data.lengths), *others.items()]:
         plain = isinstance(value, (bool, int, float, str)) and value == defaults.get(name)
         if name != "time_limit" and value is not None and not plain:
             raise TypeError(f"{name} must be given to the constructors of estimators, not to fit_many")
     n = len(estimators)
-    sets = _sets(n, ("X", data.X), ("D", data.D), ("weights", data.weights))
+    sets = _data_sets(n, ("X", data.X), ("D", data.D), ("weights", data.weights))
     validation, V = data.validation, [None] * n
     if validation is not None:
         if not isinstance(validation, tuple) or len(validation) not in (2, 3):
             raise TypeError(f"validation must be a tuple (X, y) or (X, y, sample_weight), got {type(validation).__name__}")
-        V = list(zip(*_sets(n, *zip(("validation's X", "validation's y", "validation's sample_weight"), validation))))
+        V = list(zip(*_data_sets(n, *zip(("validation's X", "validation's y", "validation's sample_weight"), validation))))
     return jobs_of_sets(estimators, *sets, V, given["time_limit"], known)
 
 
 def jobs_of_sets(estimators, X, y, weights, validation, time_limit, known):
-    """Return fittings and jobs of estimators, each with its own data. Equal arrays become one object.
+    """Return fittings and jobs of estimators. X, y, weights and validation are lists with an entry for each.
 
-    `known` has the seeds of resumed runs, or None. If no seed is given, they split off the validation share. A new seed
-    would split the data in another way, and the run would count as another run.
+    Equal arrays become one object. `time_limit` is the argument of fit_many. `known` has the seeds of resumed runs, or None.
+    Such a seed replaces one that the user did not give, because it splits off the validation share. A new seed would split
+    the data in another way, and the run would count as another run.
     """
     fittings, jobs, same = [], [], {}
     for k, each in enumerate(estimators):
         try:
-            fitting = each._begin(X[k], y[k], weights[k], validation[k], (), {}, known[k])
+            fitting = each._prepare_fit(X[k], y[k], weights[k], validation[k], (), {}, known[k])
         except (TypeError, ValueError) as error:
             raise type(error)(f"estimator {k}: {error}") from None
-        inputs, D, m, lengths = _interned(fitting.data, same)
-        held = None if fitting.held is None else (*_interned(fitting.held, same), None)
+        inputs, D, m, lengths = _share_equal_arrays(fitting.data, same)
+        held = None if fitting.held is None else (*_share_equal_arrays(fitting.held, same), None)
         settings = _run_settings(fitting.settings | {"time_limit": time_limit})
         if fitting.settings["callbacks"]:  # early stopping by the training loss
             settings["callbacks"] = fitting.settings["callbacks"]
         network = fitting.network
         fittings.append(fitting)
-        jobs.append(_Job(k, network, (inputs, D, m, None, lengths, None), held, network._entropy,
+        jobs.append(_Job(k, network, Batch(inputs, D, m, None, lengths), held, network._entropy,
                          fitting.settings["optimizer"], fitting.settings["max_grad_norm"], settings))
     return fittings, jobs
 
 
-def _sets(n, *named):
-    """Return X, y and weights for each estimator: its own if X is a list of n data sets, else the same for all."""
+def _data_sets(n, *named):
+    """Return X, y and weights as lists with an entry for each of n estimators.
+
+    `named` are pairs (name, value), X first. Each estimator has its own data set if X is a list of n data sets, else the
+    same.
+    """
     _, X = named[0]
-    if not (isinstance(X, list) and len(X) == n and all(map(_is_set, X))):
+    if not (isinstance(X, list) and len(X) == n and all(map(_is_data_set, X))):
         return [[value] * n for _, value in named]
     for name, value in named:
         if value is not None and not (isinstance(value, list) and len(value) == n):
@@ -258,20 +291,26 @@ def _sets(n, *named):
     return [[None] * n if value is None else value for _, value in named]
 
 
-def _is_set(item):
+def _is_data_set(item):
     """Return whether a list's item is a data set of many sequences, not one sequence or a row of numbers."""
     if isinstance(item, np.ndarray):
         return item.ndim == 3
     return isinstance(item, list) and len(item) > 0 and all(getattr(part, "ndim", 0) == 2 for part in item)  # also data frames
 
 
-def _interned(arrays, same):
-    """Return the arrays, with the first of equal ones in place of the others, so that networks share them."""
+def _share_equal_arrays(arrays, same):
+    """Return the arrays, with the first of equal ones in place of the others, so that networks share them.
+
+    The dict `same` holds the arrays seen so far, by fingerprint.
+    """
     return tuple(None if array is None else same.setdefault(_checkpoint.digest([array]), array) for array in arrays)
 
 
 def _run_settings(given):
-    """Check the arguments of a run that hold no data, and return those that RNN.fit takes by the same name."""
+    """Return the checked arguments of a run that hold no data and that RNN.fit takes by the same name.
+
+    `given` is a dict that has them.
+    """
     schedule = schedules.make(given["schedule"])
     schedule.factor(schedule.begin(), 0, 1)  # raises if a function returns no factor
     return {
@@ -285,15 +324,16 @@ def _run_settings(given):
     }
 
 
-def _numbers(name, value, n):
-    """Return a positive number for each network, or None if `value` is not an array of numbers."""
+def _number_of_each_network(name, value, n):
+    """Return a list of n positive numbers, one for each network, or None if `value` is not an array of numbers."""
     if value is None or np.ndim(value) == 0:
         return None
     values = _network._check_shape(name, _checks.array(name, value, np.float64), (n,), "(n,)")
     return [_checks.number(f"{name}[{k}]", number, 0) for k, number in enumerate(values.tolist())]
 
 
-def _seeds(value, n):
+def _check_seeds(value, n):
+    """Return the argument random_state as a list of n seeds, or None."""
     if value is None:
         return None
     if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != n:

@@ -57,6 +57,7 @@ class Fits:
 
     @classmethod
     def _empty(cls, networks):
+        """Return a Fits for these networks without any result."""
         n = len(networks)
         return cls(networks, *(np.full((n, 0), np.nan) for _ in CURVES), np.zeros(n), [""] * n, np.full(n, -1),
                    [None] * n, np.zeros(n, bool))
@@ -93,7 +94,10 @@ class Fits:
         return f"{len(self)} networks: {lanes} in vector lanes, {len(self) - lanes} one at a time"
 
     def _write(self, k, found):
-        """Write the result of network k."""
+        """Write the Found of network k to row k of each array. The arrays of curves grow as needed.
+
+        `found` is that result.
+        """
         self.stopped[k], self.best_epoch[k], self.seconds[k] = found.stopped, found.best_epoch, found.seconds
         self.lanes[k], self.errors[k] = found.in_lanes, found.error
         for name in CURVES:
@@ -106,7 +110,8 @@ class Fits:
             table[k] = np.nan
             table[k, :len(values)] = values
 
-    def _trim(self):
+    def _drop_empty_epochs(self):
+        """Cut the columns after the last epoch of any network from the curves. `_write` adds more columns than it needs."""
         for name in CURVES:
             table = getattr(self, name)
             seen = np.flatnonzero(~np.isnan(table).all(axis=0))
@@ -120,8 +125,10 @@ class WorkersFailed(RuntimeError):
     """
 
     def __init__(self, words: str, fits: Fits) -> None:
+        """Keep the message `words` and the results."""
         super().__init__(words)
         self.fits = fits
 
     def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to rebuild the exception, for pickle."""
         return type(self), (self.args[0], self.fits)

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _checks
 from ..backends import stack as _stack
+from ..options import cells as _cells
 
 
 class Arguments:
@@ -56,7 +57,8 @@ class Arguments:
 
     def _state_letters(self, rows="B"):
         """Return the shape of a public state in letters, for error messages."""
-        return f"({rows}, 2H)" if self.cell == "lstm" else f"({rows}, H)"
+        parts = len(_cells.of(self._config).states)
+        return f"({rows}, {parts if parts > 1 else ''}H)"
 
     def _as_given(self, states):
         """Return states of the backends in the caller's form: a tuple for several recurrences."""

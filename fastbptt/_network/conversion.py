@@ -29,7 +29,7 @@ class Conversion:
         The keys are rnn.weight_ih_l0 (H, I), rnn.weight_hh_l0 (H, H), rnn.bias_ih_l0 and rnn.bias_hh_l0 (H,), likewise for
         each further layer and direction, and linear.weight (O, H) and linear.bias (O,). Values are copies in the network's
         dtype. PyTorch adds its two biases: the first is b_s, the second zero. Learned initial states are `h_0` (layers ·
-        directions, 1, H), which nn.RNN takes as an argument. The module itself must apply the output activation, and must
+        directions, 1, H), which nn.RNN takes as an argument. With rank=R, weight_hh is M Nᵀ. The module itself must apply the output activation, and must
         turn token ids into one-hot vectors.
 
         Returns
@@ -137,6 +137,8 @@ class Conversion:
         for name in options.keys() & stated.keys():
             if isinstance(stated[name], (dict, np.ndarray)) or options[name] != stated[name]:
                 raise ValueError(f"{name} must be {stated[name]!r} as in the converted network, got {options[name]!r}")
+        if options.get("rank") is not None:
+            raise ValueError(f"rank must be None: a converted network has its own W_s, of full rank; got {options['rank']!r}")
         if "initializer" in options:
             raise TypeError("initializer must not be given: a converted network has its own parameters")
         network = cls(**{"dtype": found.dtype} | found.options | options, initializer=lambda shape, rng: np.zeros(shape))

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _checks, _core
 from ..backends import stack as _stack
-from ..backends.arguments import CallOptions, DEFAULT_OPTIONS, KnownStates
+from ..backends.arguments import Batch, CallOptions, DEFAULT_OPTIONS, KnownStates
 from ..backends.reference import ReferenceBackend
 from ..options import for_backends as _for_backends, parametrizations as _maps
 from .arguments import _threads
@@ -46,13 +46,16 @@ class Dispatch:
         `batch` is a Batch of what the user gave, `options` are CallOptions, already checked. `rest` holds the operation's own
         arguments, which follow these two in `protocol.Backend`.
         """
-        run = getattr(self._engine(backend), operation)
+        try:
+            run = getattr(self._engines[backend], operation)
+        except (KeyError, TypeError):
+            run = getattr(self._engine(backend), operation)  # which raises the detailed error
         if backend == "core" and not self._stacked:
             result = run(self._theta, batch, options, *rest)
             if result is not NotImplemented:
                 return result
-        X, D, weights, *others = batch
-        X, initial_state, lengths, resets = self._check_inputs(X, *others)
+        X, initial_state, lengths, resets = self._check_inputs(batch.X, batch.initial_state, batch.lengths, batch.resets)
+        D, weights = batch.D, batch.weights
         if operation == "backward":
             D = self._check_rows("dY", D, X, self.output_size, "O")
         elif operation != "forward":
@@ -64,8 +67,7 @@ class Dispatch:
             if not -T <= t < T:
                 raise IndexError(f"t={t} is out of range for {T} time steps")
             rest = (t % T,)
-        return run(self._theta, batch._replace(X=X, D=D, weights=weights, initial_state=initial_state, lengths=lengths,
-                                               resets=resets), options, *rest)
+        return run(self._theta, Batch(X, D, weights, initial_state, lengths, resets), options, *rest)
 
     def _loss_into(self, gradient, batch, options=DEFAULT_OPTIONS, backend="core"):
         """Return data loss and penalty of a checked Batch. Overwrite `gradient` (P,) with the gradient of their sum.
@@ -86,7 +88,7 @@ class Dispatch:
         if self._kept_width == width:
             return window_into(self._theta, batch, options, KnownStates(past, own_start=own_start), gradient, S, None)
         if initial_state is not None:
-            batch = batch._replace(initial_state=np.ascontiguousarray(initial_state[:, :width]))
+            batch = batch.replace(initial_state=np.ascontiguousarray(initial_state[:, :width]))
         n, end, place = len(past), 0, {}
         for name, of_part in parts.items():
             place[name], end = slice(end, end + of_part), end + of_part

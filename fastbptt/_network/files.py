@@ -13,7 +13,7 @@ import numpy as np
 from .. import _checks, _files
 from .._training import batches as _batches
 from ..options import parametrizations as _maps
-from ..options.checks import hidden_size as _check_hidden_size
+from ..options.checks import hidden_size as _check_hidden_size, rank as _check_rank
 from ..options.shapes import shapes_of as _shapes_of, views_of as _views_of
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Stored:
         loss = config["loss"]
         if isinstance(loss, list):  # JSON has no tuples
             config["loss"] = (loss[0], tuple(loss[1]) if isinstance(loss[1], list) else loss[1])
+        config["rank"] = _check_rank("rank", config.get("rank"))
         sizes = [_checks.size(name, config[name]) for name in ("input_size", "output_size")]
         if isinstance(config["hidden_size"], list):
             config["hidden_size"] = tuple(config["hidden_size"])

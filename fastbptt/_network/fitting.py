@@ -223,7 +223,7 @@ class Fitting:
                                         min_updates=min_updates)
             with ranks.settled():
                 if batches is None:
-                    first, total = ranks.place(data[0].shape[1])  # type: ignore[index]  # without batches there are data
+                    first, total = ranks.place(data.X.shape[1])  # type: ignore[union-attr]  # without batches there are data
                     if share is not None:
                         data, validation, first, total = self._split(data, share, first, total, entropy)
                     source = _batches.Arrays(data, self.output, batch_size, shuffle, entropy=entropy,
@@ -366,7 +366,7 @@ class Fitting:
         data = self._check_data(*given)
         if not _is_share(validation):
             return data, self._check_validation(validation)
-        return self._split(data, validation, 0, data[0].shape[1], entropy)[:2]
+        return self._split(data, validation, 0, data.X.shape[1], entropy)[:2]
 
     def _split(self, data, share, first, total, entropy):
         """Split a share of `total` sequences off as the validation set.
@@ -374,8 +374,8 @@ class Fitting:
         `data` holds the sequences from number `first` on. Return the remaining data, the validation set, the number of the
         first remaining sequence, and how many of the total remain.
         """
-        share, B = _checks.number("validation", share, 0, 1), data[0].shape[1]
-        if data[3] is not None:
+        share, B = _checks.number("validation", share, 0, 1), data.X.shape[1]
+        if data.initial_state is not None:
             raise TypeError(f"validation must be a tuple (X, D) with an initial_state, got the share {share}")
         count = round(share * total)
         if not 0 < count < total:

@@ -23,19 +23,25 @@ class Positions(NamedTuple):
     noise: int = 0      # batches, steps or streams with noise or dropout: both share this count
 
     def moved(self, by: Positions) -> Positions:
-        """Return the positions after using `by` more."""
+        """Return the positions after using `by` more: the sum for each stream."""
         return Positions(self.shuffling + by.shuffling, self.batches + by.batches, self.noise + by.noise)
 
     def later(self, other: Positions) -> Positions:
-        """Return the larger position of each stream."""
+        """Return the larger of these positions and those of `other` for each stream, so that a stream never moves back."""
         return Positions(*map(max, self, other)) if other != self else self
 
-    def of(self, used: Positions) -> Positions:
-        """Return the positions of the streams where `used` is 1, and 0 for the others."""
+    def where(self, used: Positions) -> Positions:
+        """Return these positions for the streams where `used` is 1, and 0 for the others. `used` comes from `used_streams`.
+
+        Two runs may differ in the positions of streams that they do not draw from.
+        """
         return Positions(*(position * use for position, use in zip(self, used)))
 
     def changed(self, name: str, value: Any) -> Positions:
-        """Return these positions, with those of the user's dict `value` in their place. Error messages call it `name`."""
+        """Return a copy in which the streams named in the dict `value` have its counts.
+
+        Error messages call the dict `name`.
+        """
         if not isinstance(value, Mapping):
             raise TypeError(f"{name} must be a dict of ints, got {type(value).__name__}")
         for stream in value:
@@ -44,7 +50,10 @@ class Positions(NamedTuple):
 
     @classmethod
     def read(cls, given: Any) -> Positions:
-        """Return the positions in a dict, 0 for a missing one. Raise ValueError or TypeError if one is not a count."""
+        """Return the positions in the dict `given` of a file, 0 for a missing one.
+
+        Raise ValueError or TypeError if one is not a count.
+        """
         if given is None:  # as in files of the first versions
             return cls()
         for name, value in dict(given).items():
@@ -54,24 +63,34 @@ class Positions(NamedTuple):
 
 
 def used_streams(shuffle: bool | str, batches: bool, noise: bool) -> Positions:
-    """Return Positions with 1 for each random stream on which a run depends, and 0 for the others."""
+    """Return Positions with 1 for each random stream on which a run depends, and 0 for the others.
+
+    `shuffle` is the option of `fit`. `batches` says whether a function draws the batches, and `noise` whether the network has
+    noise or dropout.
+    """
     return Positions(shuffling=int(bool(shuffle)), batches=int(batches), noise=int(noise))
 
 
-def draws_at(draws, call, first, sequences):
-    """Return the keys of the noise at a position of a run."""
+def noise_keys_at(draws, call, first, sequences):
+    """Return the network's noise keys `draws` (backends' Draws), set to one batch of a run.
+
+    `call` is the batch's number in the stream of noise, `first` its first time step, and `sequences` the indices of its
+    sequences in the data, or None for 0, 1, ... The core computes the noise from these numbers and the seed.
+    """
     return draws._replace(call=call % 2**32, first=first, sequences=sequences)
 
 
 class Arrays:
     """Mini-batches of the sequences of `data`, in a new order each epoch.
 
-    `data` is a Batch that RNN.fit has checked. With several ranks it is
-    a part of `total` sequences, from number `first` on. The order is then that of all sequences, and a batch has those of
-    this rank. `begin` holds the positions of the random streams at the start of the run.
+    `data` is a Batch that RNN.fit has checked. With several ranks it is a part of `total` sequences, from number `first` on.
+    The order is then that of all sequences, and a batch has those of this rank. `entropy` and `stream` are the seed and the
+    number of the random stream that gives the orders. `begin` holds the positions of the random streams at the start of the
+    run.
     """
 
     def __init__(self, data, output, batch_size, shuffle, *, entropy, stream, first=0, total=None, begin=Positions()):
+        """Check that the data are finite and hold a sequence, and the options `batch_size` and `shuffle` of `fit`."""
         self.data, self.output, self.begin = data, output, begin
         self.batch_size = _checks.size("batch_size", batch_size)
         self.shuffle = check_shuffle(shuffle)
@@ -87,7 +106,7 @@ class Arrays:
         self.ordered = None, None  # an epoch and its order
 
     def batch(self, epoch, k):
-        """Return batch k of an epoch, in the form of `data`."""
+        """Return batch k of an epoch as a Batch: this rank's sequences, without the steps that are padding in all of them."""
         batch = take(self.data, self.rows(epoch, k)[0], self.output)
         X, D, weights, initial_state, lengths, resets = batch
         if lengths is None:
@@ -98,37 +117,41 @@ class Arrays:
             D, weights = D[:steps], None if weights is None else weights[:steps]
         return Batch(X, D, weights, initial_state, lengths, resets)
 
-    def place(self, epoch, k):
-        """Return the number of batch k in the run, the step at which it begins, and its sequences.
+    def noise_position(self, epoch, k):
+        """Return the number of batch k in the stream of noise, the time step 0 at which it begins, and its sequences.
 
-        Noise depends on these three.
+        These are the last three arguments of `noise_keys_at`. The sequences are indices into the data of all ranks.
         """
         return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.first + self.rows(epoch, k)[0]
 
-    def drawn(self, epoch, k, begun=False):
-        """Return how much of each stream a run has used before batch k of an epoch.
+    def streams_used(self, epoch, k, begun=False):
+        """Return the Positions that a run has used up before batch k of an epoch, counted from `begin`.
 
         With begun=True the order of this epoch counts as used, even if none of its batches is done.
         """
         return Positions(shuffling=epoch + (k > 0 or begun), noise=epoch * self.updates_per_epoch + k)
 
     def rows(self, epoch, k):
-        """Return this rank's sequences of batch k, and their places in the batch."""
-        rows, B = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.data[0].shape[1]
+        """Return the indices in `data` of this rank's sequences of batch k, and their indices in the batch of all ranks."""
+        rows, B = self._order(epoch)[k * self.batch_size:(k + 1) * self.batch_size], self.data.X.shape[1]
         if B == self.total:
             return rows, slice(None)
         rows = rows - self.first
         places = np.flatnonzero((rows >= 0) & (rows < B))
         return rows[places], places
 
-    def rest(self, epoch, k, epochs=1):
-        """Return the sequences from batch k of an epoch on. `epochs` counts this epoch and the next ones to include."""
+    def remaining(self, epoch, k, epochs=1):
+        """Return the indices of the sequences from batch k of an epoch on, in the order of training, for compiled updates.
+
+        `epochs` is the number of epochs to include, with this one.
+        """
         first = self._order(epoch)[k * self.batch_size:]
         if epochs == 1:
             return first
         return np.concatenate([first, *(self._order(epoch + ahead) for ahead in range(1, epochs))])
 
     def _order(self, epoch):
+        """Return the order of all sequences in an epoch, an array (total,) of indices. The last order is cached."""
         if self.ordered[0] != epoch:
             rng = generator(self.entropy, self.stream, self.begin.shuffling + epoch)
             self.ordered = epoch, order(self.shuffle, self.total, self.batch_size, rng)
@@ -136,7 +159,10 @@ class Arrays:
 
 
 def take(data, sequences, output):
-    """Return these sequences of a Batch, as a Batch."""
+    """Return the Batch that holds these sequences of the Batch `data`.
+
+    `sequences` are indices. `output` is the network's option: with "last", D and weights have no axis of time.
+    """
     steps = 0 if output == "last" else 1  # the axis of sequences in D and weights
     return Batch(*(None if array is None else array.take(sequences, axis=axis)
                    for array, axis in zip(data, (1, steps, steps, 0, 0, 1), strict=True)))
@@ -149,6 +175,22 @@ class Function:
     """
 
     def __init__(self, batches, check, batch_size, updates_per_epoch, *, entropy, stream, rank=0, ranks=1, begin=Positions()):
+        """Check the arguments of `fit`.
+
+        Parameters
+        ----------
+        batches : function or iterator
+        check : function
+            It returns the Batch of the checked arrays that `batches` returned.
+        batch_size : int
+            Number of sequences of all ranks.
+        updates_per_epoch : int
+        entropy, stream : int
+            The seed and the number of the random stream from which the generators come.
+        rank, ranks : int
+        begin : Positions
+            The positions of the random streams at the start of the run.
+        """
         if not callable(batches) and not hasattr(batches, "__next__"):
             raise TypeError("batches must be a function f(batch_size, rng) -> X, D[, weights[, lengths[, resets]]] or "
                             f"an iterator of such, got "
@@ -163,47 +205,60 @@ class Function:
         self.share, self.sequences = self.batch_size * (rank + 1) // ranks - self.first, None
         self.child = (rank,) if ranks > 1 else ()  # the key of the generator rng.spawn(ranks)[rank]
         self.updates_per_epoch = _checks.size("updates_per_epoch", updates_per_epoch)
-        self.entropy, self.stream, self.taken, self.begin, self.warned = entropy, stream, 0, begin, False
+        self.entropy, self.stream, self.items_taken, self.begin, self.warned = entropy, stream, 0, begin, False
 
-    def place(self, epoch, k):
-        """Return what `Arrays.place` does, for the last batch drawn. Sequences are numbered in the batch of all ranks."""
+    def noise_position(self, epoch, k):
+        """Return what `Arrays.noise_position` does, for the last batch drawn.
+
+        Sequences are numbered in the batch of all ranks.
+        """
         return self.begin.noise + epoch * self.updates_per_epoch + k, 0, self.sequences
 
-    def drawn(self, epoch, k, begun=False):
-        """Return what `Arrays.drawn` does. An iterator gets no generator."""
+    def streams_used(self, epoch, k, begun=False):
+        """Return the Positions that a run has used up before batch k of an epoch, as `Arrays.streams_used` does.
+
+        The argument `begun` is ignored, because no order is drawn. An iterator gets no generator.
+        """
         count = epoch * self.updates_per_epoch + k
         return Positions(batches=count if self.iterator is None else 0, noise=count)
 
     def batch(self, epoch, k):
+        """Draw batch k of an epoch from the user's function or iterator, check it, and return it as a Batch.
+
+        The errors name the number of the batch. An iterator first skips the items that a resumed run has already used.
+        """
         index = epoch * self.updates_per_epoch + k
         if self.iterator is None:
             data = self.function(self.share, generator(self.entropy, self.stream, self.begin.batches + index, *self.child))
         else:
-            while self.taken < index:  # a resumed run has already used these
+            while self.items_taken < index:  # a resumed run has already used these
                 next(self.iterator, None)
-                self.taken += 1
+                self.items_taken += 1
             try:
                 data = next(self.iterator)
             except StopIteration:
                 raise ValueError(f"batches must last until the run ends, got only {index}") from None
-            self.taken += 1
+            self.items_taken += 1
         if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 5:
             raise TypeError(f"batches must return X, D[, weights[, lengths[, resets]]]; batch {index} is of type "
                             f"{type(data).__name__}" + (f" with {len(data)} items" if isinstance(data, (tuple, list)) else ""))
         try:
             batch = self.check(*data)
-            refuse_nonfinite("", *batch[:3], batch[4])
-            self.sequences = None if self.ranks == 1 else self.first + np.arange(batch[0].shape[1])
+            refuse_nonfinite("", batch.X, batch.D, batch.weights, batch.lengths)
+            self.sequences = None if self.ranks == 1 else self.first + np.arange(batch.X.shape[1])
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {index}: {error}") from None
-        if self.iterator is None and batch[0].shape[1] != self.share and not self.warned:  # an iterator gets no size
+        if self.iterator is None and batch.X.shape[1] != self.share and not self.warned:  # an iterator gets no size
             self.warned = True
-            self._warn(batch[0].shape)
+            self._warn_of_size(batch.X.shape)
         return batch
 
 
-    def _warn(self, shape):
-        """Warn that a batch has another size than the function was asked for."""
+    def _warn_of_size(self, shape):
+        """Warn that a batch does not have the number of sequences that the function was asked for.
+
+        `shape` is that of its X.
+        """
         letters = "(T, B, I)" if len(shape) == 3 else "(T, B)"
         words = (f"batches was asked for {self.share} sequences and returned X of shape {shape}, which fit reads as {letters}, "
                  f"time-major: {shape[0]} time steps of {shape[1]} sequences")
@@ -213,14 +268,18 @@ class Function:
 
 
 def check_shuffle(shuffle):
-    """Return `shuffle` as a bool, or "spread"."""
+    """Return the option `shuffle` as a bool, or "spread". Raise TypeError for anything else."""
     if isinstance(shuffle, str) and shuffle == "spread":
         return shuffle
     return _checks.flag('shuffle, where it is not "spread",', shuffle)
 
 
 def order(shuffle, count, batch_size, rng):
-    """Return the order of `count` sequences in an epoch, as intp."""
+    """Return the order of `count` sequences in an epoch, an array (count,) of their indices, as intp.
+
+    `shuffle` is True (random), False (0, 1, ...) or "spread", which depends on `batch_size` (see `spread`). `rng` belongs to
+    this epoch.
+    """
     if shuffle == "spread":
         found = spread(count, batch_size, rng)
     else:
@@ -229,10 +288,11 @@ def order(shuffle, count, batch_size, rng):
 
 
 def spread(count, batch_size, rng):
-    """Return an order of `count` sequences that spreads each batch over all of them.
+    """Return an order of `count` sequences that spreads each batch over all of them, an array (count,) of indices.
 
     The sequences are cut into batch_size runs of consecutive ones. Each run is shuffled, and gives one sequence to every
-    batch. The shorter runs give none to the last batch, which is smaller.
+    batch. The shorter runs give none to the last batch, which is smaller. Batches then sample all parts of data that are
+    sorted.
     """
     batches = -(-count // batch_size)
     ends = np.arange(batch_size + 1) * count // batch_size
@@ -246,14 +306,14 @@ def spread(count, batch_size, rng):
 
 
 def generator(entropy, stream, *position):
-    """Return a generator that depends only on the seed, the stream and the position."""
+    """Return a NumPy generator that depends only on the seed `entropy`, the number of the random stream, and the position."""
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(stream, *position)))
 
 
 def refuse_nonfinite(whose, X, D, weights, lengths=None):
     """Raise ValueError if X, or D at a weight above 0, is NaN or infinite. The message names the first place.
 
-    Padding is not read.
+    Padding is not read. `whose` stands before the array's name in the message, such as "validation's ".
     """
     padding = None if lengths is None else np.arange(len(X))[:, None] >= lengths
     if X.dtype.kind == "f":

@@ -64,7 +64,7 @@ def path(value):
 
 
 def digest(arrays):
-    """Return a fingerprint of arrays, with their shapes and dtypes."""
+    """Return a fingerprint of some arrays, 32 hexadecimal digits. It depends on shapes and dtypes too. None is skipped."""
     total = hashlib.blake2b(digest_size=16)
     for array in arrays:
         if array is not None:
@@ -74,12 +74,18 @@ def digest(arrays):
 
 
 def seed(path, otherwise):
-    """Return the seed of the run in the file `path`, for a resumed run's split and order, else `otherwise`."""
+    """Return the seed of the run in the checkpoint `path`, or `otherwise` if there is no such file.
+
+    A resumed run splits off its validation set and orders its sequences with this seed.
+    """
     return streams(path, otherwise, None)[0]
 
 
 def streams(path, entropy, begin):
-    """Return the seed of the run in the file `path` and its first positions, else the arguments."""
+    """Return the seed of the run in the checkpoint `path`, and the Positions at which it began.
+
+    Without such a file, return the arguments `entropy` (a seed) and `begin` (Positions).
+    """
     if not os.path.exists(path):
         return entropy, begin
     run = _files.read(path)[0].get("run")
@@ -92,9 +98,24 @@ def streams(path, entropy, begin):
 
 
 def write(path, network, state, history, *, entropy, identity, seconds, start, begin):
-    """Write a checkpoint: state and History of a run, its seed, its start parameters, and what a resumed run must share.
+    """Write the checkpoint of a run.
 
-    `begin` holds the positions of the random streams at the start of the run.
+    Parameters
+    ----------
+    path : str
+    network : RNN
+    state : State
+    history : History
+    entropy : int
+        The seed of the run.
+    identity : dict
+        Options and fingerprints that a run must share to resume this one.
+    seconds : float
+        Time that the run has taken so far.
+    start : array (P,)
+        The parameters with which the run began.
+    begin : Positions
+        The positions of the random streams at the start of the run.
     """
     numbers = {name: getattr(state, name) for name in state.NUMBERS} | {"seconds": seconds}
     header = network._header() | {"kind": "Checkpoint", "run": {
@@ -137,26 +158,26 @@ def read(path, network, state, history, call, *, windows=None, content=None):
     run = header["run"]
     try:
         numbers, slots, best, curves = _contents(run, arrays, state, history)
-        shape = None if windows is None else windows.shape(numbers["batch"])
+        shape = None if windows is None else windows.carried_shape(numbers["batch"])
         states = None
         if shape is not None:  # (n, B)
             width = network._kept_width
             states = np.empty((*shape, width), network.dtype)
             kept = _with_starts(arrays[f"{PREFIX}states"], network, arrays)
-            states[...] = _like(kept, states.reshape(-1, width)).reshape(states.shape)
-        start, begun = _start(arrays, state), _begin(run, call.used)
+            states[...] = _checked_array(kept, states.reshape(-1, width)).reshape(states.shape)
+        start, begun = _start_parameters(arrays, state), _begun_at(run, call.used)
     except DAMAGES as error:
         raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
     if call.seed is not None:
         if _compare_begin(path, run, start, [theirs._theta, best], network, state.theta, call.seed):
-            _compare_positions(path, run, begun, theirs._positions.of(call.used), call.begin.of(call.used))
-    _refuse_longer(path, numbers, call)
+            _compare_positions(path, run, begun, theirs._positions.where(call.used), call.begin.where(call.used))
+    _refuse_longer_run(path, numbers, call)
     for name, value in numbers.items():
         setattr(state, name, value)
     state.theta[...] = theirs._theta
     state.best_theta, state.states = best, states
-    for mine, its in zip(state.slots, slots):
-        mine[...] = its
+    for copy, slot in zip(state.slots, slots):
+        copy[...] = slot
     for name, curve in curves.items():
         setattr(history, name, curve)
     if isinstance(network._entropy, _checks.DrawnSeed):  # the network is now the one that began the run
@@ -169,7 +190,8 @@ def read(path, network, state, history, call, *, windows=None, content=None):
 def check_replaceable(path, network, state, call):
     """Raise FileExistsError unless the run of these arguments may write its checkpoints to `path`.
 
-    It may if there is no file or an empty file, or if the file is the run's own earlier checkpoint.
+    It may if there is no file or an empty file, or if the file is the run's own earlier checkpoint. `call` is the Call that
+    describes the run, and `state` its first State.
     """
     if not os.path.isfile(path) or os.path.getsize(path) == 0:  # a device keeps nothing, so writing loses nothing
         return
@@ -177,7 +199,7 @@ def check_replaceable(path, network, state, call):
         header, arrays, _ = _open(path, network, call.identity, None)
         run = header["run"]
         try:
-            numbers, start, begun = dict(run["numbers"]), _start(arrays, state), _begin(run, call.used)
+            numbers, start, begun = dict(run["numbers"]), _start_parameters(arrays, state), _begun_at(run, call.used)
             position = {name: int(numbers[name]) for name in ("epoch", "batch")}
         except DAMAGES as error:
             raise ValueError(f"{path!r} is a damaged checkpoint: {error}") from error
@@ -189,21 +211,28 @@ def check_replaceable(path, network, state, call):
         if start is not None and not is_close(start, state.theta):
             raise ValueError(f"checkpoint {path!r} is of a run that began with other parameters; resume=True continues it if "
                              "it is this network's own")
-        if begun is not None and begun != call.begin.of(call.used):
-            raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, call.begin.of(call.used))}")
-        _refuse_longer(path, position, call)
+        if begun is not None and begun != call.begin.where(call.used):
+            raise ValueError(f"checkpoint {path!r} {_began_elsewhere(begun, call.begin.where(call.used))}")
+        _refuse_longer_run(path, position, call)
     except ValueError as error:
         raise not_replaced(error) from error
 
 
 def not_replaced(error):
-    """Return the FileExistsError for a file that is not this run's. `error` says why."""
+    """Return the FileExistsError that says why a checkpoint is not replaced, and what the user can do.
+
+    `error` is the exception that found the file to be no checkpoint of this run.
+    """
     words = f"{error}" if f"{error}".startswith("checkpoint ") else f"checkpoint {error}"
     return FileExistsError(f"{words}. It is not replaced: give checkpoint= another path, or overwrite=True")
 
 
 def _open(path, network, identity, content):
-    """Return header, arrays and network of a checkpoint, which must be of this network and this run."""
+    """Return header, arrays and network of a checkpoint, which must be of this network and this run.
+
+    `identity` is that of the current call. `content` holds the bytes of the file if it has already been read. Raise
+    ValueError for another kind of file, a damaged one, or one of another network or run.
+    """
     header, arrays = _files.read(path, content)
     if header.get("kind") != "Checkpoint":
         raise ValueError(f"checkpoint {path!r} holds a model, not the checkpoint of a run: fastbptt.load reads it")
@@ -220,15 +249,18 @@ def _open(path, network, identity, content):
     return header, arrays, theirs
 
 
-def _start(arrays, state):
-    """Return the parameters with which the run began, or None for files of earlier versions."""
+def _start_parameters(arrays, state):
+    """Return the parameters with which the run began, from the arrays of its file, or None for files of earlier versions."""
     start = arrays.get(f"{PREFIX}start")
-    return None if start is None else _like(start, state.theta).copy()
+    return None if start is None else _checked_array(start, state.theta).copy()
 
 
-def _begin(run, used):
-    """Return the positions at which the run began in the streams that it uses, or None for files of earlier versions."""
-    return None if run.get("begin") is None else Positions.read(run["begin"]).of(used)
+def _begun_at(run, used):
+    """Return the Positions at which the run began, 0 for streams it does not use, or None for files of earlier versions.
+
+    `run` is the header's entry of that name. `used` comes from `used_streams`.
+    """
+    return None if run.get("begin") is None else Positions.read(run["begin"]).where(used)
 
 
 def _compare_begin(path, run, start, later, network, theta, seed):
@@ -270,22 +302,26 @@ def _compare_positions(path, run, begun, ended, begin):
 
 
 def may_go_on(begun, ended, begin, finished):
-    """Return whether a network with the start parameters of a run and its streams at `begin` may continue that run.
+    """Return whether a network with the start parameters of a run may continue that run. The arguments are Positions.
 
-    It may at the position where the run began, and at 0, as a network in another process. It may at the position where the
-    run ended (`ended`) only if the run was cut off. Otherwise, in a loop that sets the start parameters again, every run
-    would be the first.
+    The network's streams are at `begin`. It may continue at the position where the run began (`begun`), and at 0, as a
+    network in another process. It may at the position where the run ended (`ended`) only if the run was cut off (not
+    `finished`). Otherwise, in a loop that sets the start parameters again, every run would be the first.
     """
     return begin in (begun, Positions()) or begin == ended and not finished
 
 
 def _began_elsewhere(begun, begin):
+    """Return the part of an error message that names where the file's run began, `begun`, and where this call begins, `begin`.
+
+    Both are Positions.
+    """
     return ("is of another run, which began with the same parameters at other stream_positions: "
             f"{begun._asdict()} there and {begin._asdict()} here")
 
 
 def is_close(a, b):
-    """Return whether parameters are equal, except for rounding.
+    """Return whether the parameters a and b, two arrays, are equal except for rounding.
 
     Initialisers use LAPACK, which rounds differently on other machines.
     """
@@ -293,8 +329,11 @@ def is_close(a, b):
     return a.shape == b.shape and bool((np.abs(a - b) <= np.sqrt(eps) * np.abs(a).max(initial=0)).all())
 
 
-def _refuse_longer(path, numbers, call):
-    """Raise ValueError if a file holds more updates than the call would make."""
+def _refuse_longer_run(path, numbers, call):
+    """Raise ValueError if the run in a checkpoint has made more updates than the call would make.
+
+    `numbers` has the file's "epoch" and "batch". `call` is the checkpoint's Call.
+    """
     there = numbers["epoch"] * call.updates_per_epoch + numbers["batch"]
     if there > call.most_updates:
         raise ValueError(f"checkpoint {path!r} is of a longer run: it has made {there} updates, and epochs= and updates= "
@@ -302,9 +341,10 @@ def _refuse_longer(path, numbers, call):
 
 
 def _with_starts(kept, network, arrays):
-    """Return the states of a checkpoint with an S_0 for each.
+    """Return the kept states of a checkpoint in the current width, with an S_0 for each sequence.
 
-    Files of version 0.1 do not hold the S_0 of that time. The current S_0 stands in for it.
+    `kept` is the array "states" of the file, one row per sequence and step. Files of version 0.1 do not hold the S_0 of that
+    time. The S_0 among the parameters in `arrays` stands in for it.
     """
     if "S_0" not in network._kept_parts or kept.ndim != 2 or kept.shape[1] != network._kept_width - sum(network._widths):
         return kept
@@ -313,7 +353,12 @@ def _with_starts(kept, network, arrays):
 
 
 def _contents(run, arrays, state, history):
-    """Return the checked numbers, slots, best parameters and curves of a checkpoint."""
+    """Return the checked numbers, slots, best parameters (or None) and curves of a checkpoint.
+
+    `run` is the header's entry of that name, and `arrays` are those of the file. `state` and `history` are those of the
+    current run, whose slots and curves give the expected shapes. Any error in the file raises one of DAMAGES, which `read`
+    turns into a message.
+    """
     numbers = {"owed": (), "refused": False} | dict(run["numbers"])  # absent from files of earlier versions
     if set(numbers) != set(state.NUMBERS):
         raise ValueError("it does not hold the numbers of a run")
@@ -332,16 +377,17 @@ def _contents(run, arrays, state, history):
         raise ValueError(f"seed and end must be an int and a string, got {run['entropy']!r} and {run.get('stopped')!r}")
     if run["slots"] != len(state.slots):
         raise ValueError(f"slots must be {len(state.slots)}, as the optimiser has, got {run['slots']}")
-    slots = [_like(arrays[f"{PREFIX}slot_{n}"], slot) for n, slot in enumerate(state.slots)]
+    slots = [_checked_array(arrays[f"{PREFIX}slot_{n}"], slot) for n, slot in enumerate(state.slots)]
     best = arrays.get(f"{PREFIX}best_theta")
     curves = {name: arrays[PREFIX + name].tolist() for name in history.CURVES}
     for name, curve in curves.items():
         if arrays[PREFIX + name].ndim != 1 or len(curve) != numbers["epoch"] and name != "validation_loss":
             raise ValueError("its history must be as long as its run")
-    return numbers, slots, None if best is None else _like(best, state.theta).copy(), curves
+    return numbers, slots, None if best is None else _checked_array(best, state.theta).copy(), curves
 
 
-def _like(array, expected):
+def _checked_array(array, expected):
+    """Return `array`. Raise ValueError unless it has the shape and dtype of the array `expected`."""
     if array.shape != expected.shape or array.dtype != expected.dtype:
         raise ValueError(f"an array must have shape {expected.shape} and dtype {expected.dtype}, got {array.shape} and "
                          f"{array.dtype}")
@@ -349,6 +395,11 @@ def _like(array, expected):
 
 
 def _compare(path, what, theirs, ours):
+    """Raise ValueError if the dicts `theirs` (of the file) and `ours` (of the call) differ. `what` is "network" or "run".
+
+    Runs with a communicator and without one fingerprint their data in different ways. If only this differs, the message says
+    so.
+    """
     differ = differences(theirs, ours)
     by_ranks = [any(len(str(each.get(name))) == RANKS_DIGITS for name in ("data", "validation")) or "ranks" in each
                 for each in (theirs, ours)]
@@ -369,19 +420,22 @@ def _compare(path, what, theirs, ours):
 
 
 def differences(theirs, ours):
-    """Describe the differences of two dicts, as a dict of messages by name."""
-    ours, theirs = (json.loads(packed(each)) for each in (ours, theirs))  # JSON has no tuples, only lists
+    """Return a message "NAME is ... there and ... here" for each entry in which the dicts `theirs` and `ours` differ.
+
+    The messages are in a dict by NAME. Arrays are compared by fingerprints.
+    """
+    ours, theirs = (json.loads(to_json(each)) for each in (ours, theirs))  # JSON has no tuples, only lists
     return {name: f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
             for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)}
 
 
-def packed(run):
-    """Return a dict as JSON, with a fingerprint for each array."""
-    return json.dumps(run, default=_in_words)
+def to_json(run):
+    """Return the dict `run` of options as JSON, with a fingerprint in place of each array."""
+    return json.dumps(run, default=_json_value)
 
 
-def _in_words(value):
-    """Describe a value that JSON cannot hold."""
+def _json_value(value):
+    """Return what stands for `value` in JSON: a number for a NumPy number, a fingerprint for an array, else its repr."""
     if isinstance(value, np.generic):
         return value.item()
     return f"array {value.shape} {digest([value])}" if isinstance(value, np.ndarray) else repr(value)

@@ -61,6 +61,7 @@ class History:
     CURVES = ("train_loss", "validation_loss", "penalty", "gradient_norm", "learning_rate", "seconds")
 
     def __repr__(self) -> str:
+        """Return numbers of epochs and updates, the last losses, and why the run ended, as text."""
         epochs, losses = len(self.train_loss), self.validation_loss
         parts = [_checks.counted(epochs, "epoch")]
         parts += [_checks.counted(self.updates, "update")] * (self.updates > 0 or not epochs)  # fit_many does not keep them
@@ -98,7 +99,7 @@ class History:
             ax.axvline(self.best_epoch + 1, color="0.6", linestyle=":", label=f"best, epoch {self.best_epoch + 1}")
         ax.set(xlabel="epoch", ylabel="loss")
         _plots.logarithmic(ax)
-        _plots.whole(ax.xaxis)
+        _plots.integer_ticks(ax.xaxis)
         lines = ax.get_legend_handles_labels()
         if gradient_norm:
             right = ax.twinx()
@@ -112,13 +113,13 @@ class History:
         return ax
 
     def _truncate(self, epochs):
-        """Drop the entries that an interrupt left of an unfinished epoch."""
+        """Keep the first `epochs` entries of each curve. An interrupt can leave some entries of an unfinished epoch."""
         for name in self.CURVES:
             del getattr(self, name)[epochs:]
 
 
 def _in_seconds(seconds):
-    """Return a list with the last of these seconds for the end of a repr; it is empty if there are none."""
+    """Return ["12.3 s"] for the last of these seconds, for the end of a repr; an empty list if there are none."""
     return [f"{last:.3g} s" for last in seconds[-1:]]
 
 
@@ -172,6 +173,7 @@ class StreamHistory:
     stopped: str = ""
 
     def __repr__(self) -> str:
+        """Return numbers of updates and steps, the last loss, the mean of recent ones, and why the stream ended, as text."""
         parts = [_checks.counted(len(self.loss), "update"), _checks.counted(self.steps, "step")]
         parts += [f"loss={loss:.6g}" for loss in self.loss[-1:]]
         if len(self.loss) > RECENT:

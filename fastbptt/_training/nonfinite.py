@@ -9,19 +9,20 @@ import numpy as np
 
 
 def first_nonfinite(network, data, backend):
-    """Describe where a batch's computation first gives NaN or infinity: in the forward pass, else in the backward pass.
+    """Return a text that says where a batch's computation first gives NaN or infinity.
 
-    The result is the end of an error message, and empty if everything is finite.
+    It looks at the forward pass of the Batch `data` first, then at the backward pass. The text is the end of an error
+    message, and empty if everything is finite.
     """
     X, D, weights, initial_state, lengths, resets = data
     # D may hold NaN or any label where the weight is 0
     D_read = np.nan_to_num(D) if D.dtype.kind == "f" else np.clip(D, 0, network.output_size - 1)
-    more = {"initial_state": network._as_given(initial_state), "lengths": lengths, "resets": resets, "backend": backend}
+    inputs = {"initial_state": network._as_given(initial_state), "lengths": lengths, "resets": resets, "backend": backend}
     with np.errstate(all="ignore"):
-        S = network.forward(X, return_states=True, **more)[2].S
+        S = network.forward(X, return_states=True, **inputs)[2].S
         S = np.concatenate(S, axis=2)[1:] if network._stacked else S[1:]
-        e = network.losses(X, D_read, **more)
-        _, gradients = network.loss_and_gradients(X, D, weights=weights, input_gradient=not network.one_hot, **more)
+        e = network.losses(X, D_read, **inputs)
+        _, gradients = network.loss_and_gradients(X, D, weights=weights, input_gradient=not network.one_hot, **inputs)
     if weights is not None:
         e = np.where((weights if weights.ndim == e.ndim else weights.max(axis=-1)) == 0, 0, e)
     if network.output == "last":  # e is (B,): one error per sequence

@@ -43,7 +43,7 @@ KINDS = (None, KeyboardInterrupt, FloatingPointError, RuntimeError)  # of an err
 
 
 def over(communicator):
-    """Return the ranks of a communicator, or one process for None, as a context manager."""
+    """Return the `Ranks` of a communicator, or `ALONE` for None. Both are context managers with the same methods."""
     if communicator is None:
         return ALONE
     missing = [name for name in METHODS if not callable(getattr(communicator, name, None))]
@@ -67,15 +67,19 @@ class _Alone:
     fit = staticmethod(_loop.fit)
 
     def settled(self):
+        """Return a context manager that does nothing: no other rank needs to know of an error."""
         return self
 
     def path(self, checkpoint):
+        """Return the checkpoint's path unchanged."""
         return checkpoint
 
     def meet(self, network, settings, streams, data, validation, **words):
+        """Return seed and positions of the streams unchanged: there is no other rank with which to compare arguments."""
         return streams
 
     def place(self, B):
+        """Return 0 and B: the first of the B sequences is the first of all."""
         return 0, B
 
 
@@ -86,12 +90,14 @@ class _Local:
     """A part of a rank's own work. `error` keeps what is raised in it, and Ctrl-C."""
 
     def __init__(self, ranks):
+        """Begin a part of the work of this rank of `ranks`."""
         self.ranks, self.error = ranks, None
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
+        """Keep the error, or a noted Ctrl-C, in `error`, and suppress it. `Ranks.settle` raises it on all ranks."""
         self.error = error
         if error is None and self.ranks.interrupted:
             self.ranks.interrupted, self.error = False, KeyboardInterrupt()
@@ -102,6 +108,7 @@ class Ranks:
     """The exchanges between the ranks of a communicator. All ranks take part in each, in the same order."""
 
     def __init__(self, communicator):
+        """Copy the communicator, so that messages of the run do not meet the user's."""
         self.comm = communicator.Dup()  # apart from the user's messages
         self.rank, self.size = self.comm.Get_rank(), self.comm.Get_size()
         self.interrupted, self.told, self.handler = False, [], None
@@ -116,11 +123,16 @@ class Ranks:
         return self
 
     def _note(self, number, frame):
+        """Note Ctrl-C. The next exchange tells the other ranks. Python calls it with the signal's number and frame."""
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
 
     def __exit__(self, kind, error, trace):
+        """Free the communicator.
+
+        After an error that the other ranks do not know, abort all processes, because the others wait.
+        """
         if self.handler is not None:
             signal.signal(signal.SIGINT, self.handler)
         if error is not None and not any(error is each for each in self.told):
@@ -139,13 +151,16 @@ class Ranks:
     # ---- Exchanges
 
     def exchange(self, *numbers):
-        """Return the numbers of all ranks, float64 (ranks, n)."""
+        """Return the numbers of all ranks, float64 (ranks, n). Each rank gives its n numbers."""
         table = np.empty((self.size, len(numbers)))
         self.comm.Allgather(np.array(numbers, np.float64), table)
         return table
 
     def send_bytes(self, content, root):
-        """Return on all ranks the bytes, or None, that `root` has."""
+        """Return on all ranks the bytes, or None, that the rank `root` gives as `content`.
+
+        The other ranks' content is not read.
+        """
         length = np.array([-1 if content is None else len(content)])
         self.comm.Bcast(length, root=root)
         if length[0] < 0:
@@ -155,10 +170,15 @@ class Ranks:
         return content.tobytes()
 
     def local(self):
+        """Return a context manager for a rank's own work between two exchanges. Its `error` keeps what was raised in it."""
         return _Local(self)
 
     def settle(self, error, *numbers):
-        """Return the numbers of all ranks, (ranks, n). If a rank brings an error, raise it on all ranks."""
+        """Return the numbers of all ranks, (ranks, n). If a rank brings an error, raise it on all ranks.
+
+        `error` is the exception of this rank's own work, or None. The other ranks raise one of the types of KINDS with the
+        message of the first rank that failed.
+        """
         other = 0 if error is None else len(KINDS) - 1
         table = self.exchange(next((n for n, kind in enumerate(KINDS) if kind and isinstance(error, kind)), other), *numbers)
         failed = np.flatnonzero(table[:, 0])
@@ -175,7 +195,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def settled(self):
-        """Run a rank's own work, and `settle` after it."""
+        """Run a rank's own work (the with-block), and raise its error on all ranks. This is `local`, then `settle`."""
         with self.local() as local:
             yield
         self.settle(local.error)
@@ -183,26 +203,31 @@ class Ranks:
     # ---- The beginning
 
     def path(self, checkpoint):
-        """Return rank 0's file. The other ranks need no folder for it."""
+        """Return the checkpoint's path on rank 0, and os.devnull on others, which write no file and need no folder for it."""
         return checkpoint if self.rank == 0 or checkpoint is None else os.devnull
 
     def meet(self, network, settings, streams, data, validation, **words):
-        """Return rank 0's seed and positions of streams. Raise if arguments differ between ranks."""
+        """Compare the arguments of `fit` between ranks, and return rank 0's seed and Positions of the streams.
+
+        Every rank gives its network, Settings and data; `streams`, its seed and Positions; and `words`, further arguments by
+        name that must agree. Raise ValueError if arguments differ between ranks. Set `counts`, the number of sequences of
+        each rank; `calls`, whether any rank has callbacks; and `neighbours`, the number of ranks on the same cores.
+        """
         with self.settled():
             for name in MEANS:
                 if network._config.get(name):
                     raise ValueError(f"{name} must be 0 with a communicator, got {network._config[name]}: it is a mean over "
                                      "the steps of a batch, and no rank knows their number")
-            words = {"fastbptt": __version__, "network": json.dumps(network._config, default=_checkpoint._in_words),
+            words = {"fastbptt": __version__, "network": json.dumps(network._config, default=_checkpoint._json_value),
                      "X, D or batches": "batches" if data is None else "X, D",
                      "validation": "a set" if isinstance(validation, tuple) else validation,
-                     "time steps of X": len(data[0]) if words["tbptt"] else "any", **words,
+                     "time steps of X": len(data.X) if words["tbptt"] else "any", **words,
                      "optimizer": described(settings.optimizer), "schedule": described(settings.schedule),
                      **{name: getattr(settings, name) for name in (
                          "epochs", "updates", "max_grad_norm", "patience", "min_improvement", "validation_every",
                          "on_nonfinite", "resume", "overwrite", "backend")},
                      "checkpoint": "None" if settings.checkpoint is None else "a path"}
-        theirs = self.exchange(*map(_number, words.values()))
+        theirs = self.exchange(*map(_number_of_word, words.values()))
         with self.settled():
             for name, word, column in zip(words, words.values(), theirs.T):
                 if (column != column[0]).any():
@@ -210,8 +235,8 @@ class Ranks:
                     raise ValueError(f"{name} must be the same on all ranks, but rank {other} differs from rank 0; on rank "
                                      f"{self.rank} it is {word}")
         cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-        table = self.exchange(0 if data is None else data[0].shape[1], bool(settings.callbacks),
-                              bool(settings.update_callbacks), _number(f"{socket.gethostname()} {sorted(cores)}"))
+        table = self.exchange(0 if data is None else data.X.shape[1], bool(settings.callbacks),
+                              bool(settings.update_callbacks), _number_of_word(f"{socket.gethostname()} {sorted(cores)}"))
         self.counts = table[:, 0].astype(np.int64)
         self.calls = dict(zip(("callbacks", "update_callbacks"), table[:, 1:3].any(axis=0).tolist()))
         self.neighbours = int((table[:, 3] == table[self.rank, 3]).sum())  # ranks on the same cores
@@ -219,22 +244,25 @@ class Ranks:
         return entropy, Positions(*begin)
 
     def place(self, B):
-        """Return the number of this rank's first sequence among those of all ranks, and their total number."""
+        """Return the index of this rank's first sequence among those of all ranks, and the total number of sequences.
+
+        `B`, this rank's number of sequences, is already known from `meet`.
+        """
         return int(self.counts[:self.rank].sum()), int(self.counts.sum())
 
     def fit(self, network, source, validation, settings, entropy):
-        """Train with a communicator: the loop behind RNN.fit."""
+        """Train with a communicator, and return the History. The arguments are those of `loop.fit`, with this rank's data."""
         with self.local() as local:
             if validation is not None:
                 refuse_nonfinite("validation's ", *validation[:4])
                 if len(validation[0]) == 0:
                     raise ValueError(f"validation's X must have steps: shape {validation[0].shape} was read as (T, B, I)")
         judged = self.settle(local.error, 0 if validation is None else validation[0].shape[1])[:, 0].astype(np.int64)
-        self.first_judged = int(judged[:self.rank].sum())
+        self.first_validation_sequence = int(judged[:self.rank].sum())
         with self.settled():
             if validation is not None and judged.sum() == 0:
                 raise ValueError("validation's X must have sequences on at least one rank")
-            if settings.threads == 0 and _threading.said() is None:  # ranks share the cores
+            if settings.threads == 0 and _threading.number_from_environment() is None:  # ranks share the cores
                 settings = dataclasses.replace(settings, threads=max(1, _threading.default() // self.neighbours))
             if self.rank > 0:
                 settings = dataclasses.replace(settings, progress=False)
@@ -243,6 +271,6 @@ class Ranks:
         return run.complete()
 
 
-def _number(word):
-    """Return a 48-bit number for a word. A float holds it exactly."""
+def _number_of_word(word):
+    """Return a fingerprint of 48 bits of str(word), so that ranks can compare words as float64 numbers."""
     return int.from_bytes(hashlib.blake2b(f"{word}".encode(), digest_size=6).digest())

@@ -145,7 +145,10 @@ def settings(validation: Any, *, optimizer: OptimizerLike, learning_rate: Float 
 
 
 def with_least_updates(settings: Settings, least: Int | None, updates_per_epoch: int) -> Settings:
-    """Return the settings with enough epochs for at least `least` updates. None changes nothing."""
+    """Return the settings with `epochs` raised so that the run makes at least `least` updates (min_updates).
+
+    An epoch has `updates_per_epoch` updates. `least` None changes nothing.
+    """
     if least is None:
         return settings
     least = check_least(least, settings.updates)
@@ -155,7 +158,7 @@ def with_least_updates(settings: Settings, least: Int | None, updates_per_epoch:
 
 
 def check_least(least: Int | None, updates: int | None) -> int | None:
-    """Return min_updates as an int, or None. Raise ValueError if it is larger than `updates`."""
+    """Return the argument min_updates, `least`, as an int, or None. Raise ValueError if it exceeds the argument `updates`."""
     if least is None:
         return None
     least = _checks.size("min_updates", least)
@@ -165,13 +168,19 @@ def check_least(least: Int | None, updates: int | None) -> int | None:
 
 
 def least_epochs(epochs: int | None, least: Int | None, updates_per_epoch: int) -> int:
-    """Return `epochs`, 100 for None, or more if `least` updates need more. least=None is no minimum."""
+    """Return the number of epochs: `epochs`, or more if `least` updates (min_updates) need more.
+
+    An epoch has `updates_per_epoch` updates. `epochs` None means 100. `least` None is no minimum.
+    """
     epochs = 100 if epochs is None else epochs
     return epochs if least is None else max(epochs, -(-_checks.size("min_updates", least) // max(1, updates_per_epoch)))
 
 
 def functions(name, given, of="a record"):
-    """Return a function, or several, as a tuple. Raise TypeError if one is not callable."""
+    """Return the functions in `given`, one or several, as a tuple. Raise TypeError if one is not callable.
+
+    The error message calls the argument `name`, and says what the functions receive (`of`).
+    """
     found = (given,) if callable(given) else tuple(given)
     for function in found:
         if not callable(function):
@@ -180,7 +189,7 @@ def functions(name, given, of="a record"):
 
 
 def described(rule):
-    """Describe an optimiser or a schedule in the form of its repr.
+    """Return a text that describes an optimiser or a schedule, `rule`, in the form of its repr, to compare runs.
 
     It does not use the dataclass's repr, which returns "..." after an interrupt within it.
     """

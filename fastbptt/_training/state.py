@@ -41,7 +41,7 @@ class State:
                "best_loss", "best_epoch", "target", "target_epoch", "seconds", "owed", "refused")
 
     def add(self, loss: float, penalty: float, norm: float, weight: float) -> None:
-        """Add a batch to the epoch's sums."""
+        """Add the loss (times `weight`), penalty and gradient norm of a batch to the epoch's sums."""
         self.loss += loss * weight
         self.weight += weight
         self.penalty += penalty
@@ -49,14 +49,14 @@ class State:
         self.averaged += 1
 
     def take(self, other: State, theta: np.ndarray) -> None:
-        """Become a copy of `other` with these parameters. This state keeps its own arrays."""
+        """Become a copy of the State `other`, with the parameters `theta`. This state keeps its own arrays and fills them."""
         vars(self).update({**vars(other), "theta": self.theta, "slots": self.slots})
         self.theta[...] = theta
-        for mine, its in zip(self.slots, other.slots):
-            mine[...] = its
+        for copy, slot in zip(self.slots, other.slots):
+            copy[...] = slot
 
-    def again(self) -> State:
-        """Return a copy that shares the arrays, for changes of numbers only."""
+    def copy_sharing_arrays(self) -> State:
+        """Return a copy that shares the arrays with this state. Only its numbers may be changed."""
         other = object.__new__(State)
         vars(other).update(vars(self))
         return other

@@ -58,7 +58,11 @@ def stream(network: Any, chunks: Iterable[tuple[Any, ...]], how: UpdateSettings,
 
 
 def _learn(network, window, steps, stepper, history, shown, callback):
-    """Make the update of the window that ends with these new steps. Return whether the callback ends the stream."""
+    """Compute one window and make its update. Return whether the callback ends the stream.
+
+    `window` is the StreamWindow and `steps` its new steps (X, D, weights, resets). The Stepper makes the update. `history`
+    and the Progress `shown` receive the loss. A window without weights makes no update.
+    """
     loss, penalty, weight = window.compute(steps)
     if weight > 0:
         stepper.step(network, window.how, window.data(), lambda: (loss, penalty))
@@ -66,7 +70,7 @@ def _learn(network, window, steps, stepper, history, shown, callback):
             network._positions = network._positions.later(Positions(noise=window.call + 1))
         history.loss.append(loss)
         history.gradient_norm.append(stepper.norm)
-    window.move_on()
+    window.keep_for_next_window()
     history.steps, history.final_state = window.read, network._as_given(window.states[-1].copy())
     if shown.wanted:
         shown.update()

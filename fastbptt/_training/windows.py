@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _checks
 from ..backends.arguments import Batch, CallOptions
-from .batches import draws_at, take
+from .batches import noise_keys_at, take
 from .settings import UpdateSettings
 
 CUT = 2**22  # numbers of X read at a time
@@ -23,20 +23,21 @@ class Windows:
     """The mini-batches of Arrays, cut into windows of k1 steps whose errors go back k2 steps. Batch k is one window."""
 
     def __init__(self, arrays, k1, k2):
+        """Cut the mini-batches of `arrays`, an Arrays, into windows of k1 steps whose errors go back k2 steps."""
         self.arrays, self.data, self.output, self.batch_size = arrays, arrays.data, arrays.output, arrays.batch_size
         self.k1, self.k2, self.shuffle, self.begin = k1, k2, arrays.shuffle, arrays.begin
-        self.windows = max(1, -(-len(self.data[0]) // k1))
+        self.windows = max(1, -(-len(self.data.X) // k1))
         self.updates_per_epoch = arrays.updates_per_epoch * self.windows
         self.taken = None, None  # the last mini-batch, and its number
 
     def window(self, k):
-        """Return the first step that batch k reads, the first step whose error counts, and the end."""
+        """Return three steps of batch k: the first that it reads, the first whose error counts, and the end."""
         since = k % self.windows * self.k1
-        end = min(since + self.k1, len(self.data[0]))
+        end = min(since + self.k1, len(self.data.X))
         return min(since, max(0, end - self.k2)), since, end
 
     def batch(self, epoch, k):
-        """Return a Batch of the steps that batch k reads."""
+        """Return the Batch of the steps that batch k of an epoch reads. The mini-batch it belongs to is cached."""
         start, _, end = self.window(k)
         which = epoch, k // self.windows
         if self.taken[0] != which:
@@ -46,30 +47,39 @@ class Windows:
         lengths = None if lengths is None else np.clip(lengths - start, 0, end - start)
         return Batch(X, D, weights, initial_state, lengths, resets)
 
-    def place(self, epoch, k):
-        """Return what `Arrays.place` does. All windows of a mini-batch count as one batch."""
-        number, _, sequences = self.arrays.place(epoch, k // self.windows)
+    def noise_position(self, epoch, k):
+        """Return what `Arrays.noise_position` does.
+
+        All windows of a mini-batch count as one batch, and begin at their first step.
+        """
+        number, _, sequences = self.arrays.noise_position(epoch, k // self.windows)
         return number, self.window(k)[0], sequences
 
-    def drawn(self, epoch, k, begun=False):
-        """Return what `Arrays.drawn` does. A mini-batch counts from its first window on."""
-        return self.arrays.drawn(epoch, -(-k // self.windows), begun)
+    def streams_used(self, epoch, k, begun=False):
+        """Return what `Arrays.streams_used` does. A mini-batch counts from its first window on."""
+        return self.arrays.streams_used(epoch, -(-k // self.windows), begun)
 
-    def carried(self, k, S):
-        """Return the states of S, of batch k, that the next window needs, or None after a mini-batch's last window."""
+    def states_for_next(self, k, S):
+        """Return the states of S (T + 1, B, H) of batch k that the next window needs.
+
+        None after a mini-batch's last window.
+        """
         if (k + 1) % self.windows == 0:
             return None
         return S[self.window(k + 1)[0] - self.window(k)[0]:].copy()
 
-    def shape(self, k):
-        """Return (n, B) of the states that are carried to batch k, or None if none are."""
+    def carried_shape(self, k):
+        """Return (n, B), the number of states and of sequences that are carried to batch k, or None if none are."""
         start, since, _ = self.window(k)
         first = k // self.windows * self.batch_size
         return None if since == 0 else (since - start + 1, min(self.batch_size, self.arrays.total - first))
 
 
 def cut(X, D, weights, resets, k1):
-    """Yield pieces of a series, each of some windows of k1 steps. The series may thus be larger than memory."""
+    """Yield pieces (X, D, weights, resets) of a series, each of a whole number of windows of k1 steps but the last.
+
+    Only one piece is read at a time. The series, such as a memory map, may thus be larger than memory.
+    """
     for name, array in (("X", X), ("D", D)):
         for ndim in (2, 3):
             _checks.refuse_list_of_sequences(name, array, ndim)
@@ -124,7 +134,7 @@ def compute_window(network: Any, gradient: np.ndarray, how: UpdateSettings, data
     S = np.empty((T + 1, B, network._kept_width), network.dtype)
     past = S[:0]
     if states is not None:
-        data, past = data._replace(initial_state=states[0]), states[1:]
+        data, past = data.replace(initial_state=states[0]), states[1:]
     options = CallOptions(how.threads, draws=draws, tbptt=(T, k2))
     loss, penalty, weight = network._window_into(gradient, data, options, past, own_start, S, how.backend)
     return loss, penalty, weight, S
@@ -134,6 +144,11 @@ class StreamWindow:
     """The last steps of a stream: steps of earlier windows, whose states are known, then the new steps."""
 
     def __init__(self, network, gradient, how, k1, k2, initial_state):
+        """Prepare the first window of a stream.
+
+        `gradient` (P,) receives the gradient of each window. `how` are the UpdateSettings. Errors of k1 new steps go back k2
+        steps. The stream begins at `initial_state` (B, H), or at S_0 for None.
+        """
         self.network, self.gradient, self.how, self.k1, self.k2 = network, gradient, how, k1, k2
         self.draws = network._keys(network._entropy, network._entropy)
         self.call = network._positions.noise
@@ -143,19 +158,19 @@ class StreamWindow:
         self.read = 0
 
     def add(self, chunk):
-        """Yield the windows of k1 new steps that this chunk completes."""
+        """Take in a chunk (X, D, weights, resets), and yield the k1 new steps of each window that it completes."""
         self.waiting.append(chunk)
         while sum(len(part[0]) for part in self.waiting) >= self.k1:
-            yield self._take(self.k1)
-        self.waiting = [_joined([part]) for part in self.waiting]
+            yield self._pop_waiting(self.k1)
+        self.waiting = [_concatenate_pieces([part]) for part in self.waiting]
 
     def rest(self):
-        """Return the steps that no window has used, or None if there are none."""
+        """Return the steps that no window has used, fewer than k1, or None if there are none."""
         left = sum(len(part[0]) for part in self.waiting)
-        return self._take(left) if left else None
+        return self._pop_waiting(left) if left else None
 
-    def _take(self, n):
-        """Return the first n of the waiting steps."""
+    def _pop_waiting(self, n):
+        """Remove the first n steps from `waiting` and return them as (X, D, weights, resets)."""
         taken = []
         while n > 0:
             part = self.waiting.pop(0)
@@ -164,21 +179,21 @@ class StreamWindow:
                 part = tuple(None if array is None else array[:n] for array in part)
             taken.append(part)
             n -= len(part[0])
-        return _joined(taken)
+        return _concatenate_pieces(taken)
 
     def compute(self, new):
-        """Return loss, penalty and Σ m of the new steps. `gradient` receives the gradient."""
+        """Return loss, penalty and Σ m of the steps `new`. `gradient` receives the gradient."""
         self.new = len(new[0])
-        self._forget(max(0, self.k2 - self.new))
-        self.steps = new if self.known is None else _joined([self.known, new])
+        self._drop_known(max(0, self.k2 - self.new))
+        self.steps = new if self.known is None else _concatenate_pieces([self.known, new])
         n = 0 if self.states is None else len(self.states) - 1  # number of known steps
-        draws = None if self.draws is None else draws_at(self.draws, self.call, self.read - n, None)
+        draws = None if self.draws is None else noise_keys_at(self.draws, self.call, self.read - n, None)
         own = self.own_start and self.states is not None and self.read == n
         *found, self.S = compute_window(self.network, self.gradient, self.how, self.data(), k2=self.k2, states=self.states,
                                         own_start=own, draws=draws)
         return found
 
-    def _forget(self, most):
+    def _drop_known(self, most):
         """Drop all known steps except the last `most`, and all states except those before and after these steps."""
         first = max(0, len(self.known[0]) - most) if self.known is not None else 0
         if first > 0:
@@ -190,15 +205,18 @@ class StreamWindow:
         X, D, weights, resets = self.steps
         return Batch(X, D, weights, None if self.states is None else self.states[0], None, resets)
 
-    def move_on(self):
-        """Keep the steps and states through which the next window goes back."""
+    def keep_for_next_window(self):
+        """Keep the steps and states through which the errors of the next window go back."""
         self.read += self.new
         self.known, self.states = self.steps, self.S
-        self._forget(self.k2 - 1)  # the last window may have only one step
+        self._drop_known(self.k2 - 1)  # the last window may have only one step
 
 
-def _joined(parts):
-    """Join pieces of (X, D, weights, resets). If only some of them have weights or resets, the others get neutral values."""
+def _concatenate_pieces(parts):
+    """Return the pieces (X, D, weights, resets) of the list `parts` concatenated in time, as copies.
+
+    If only some of them have weights or resets, the others get weights 1 or resets 0.
+    """
     if len(parts) == 1:
         return tuple(None if array is None else array.copy() for array in parts[0])  # the caller may overwrite the original
     joined = []

@@ -1,8 +1,12 @@
 """The objects that backends take in place of long argument lists: data, options and what earlier calls have computed.
 
-`protocol.py` says which operation takes which. Add a field here for a new argument of several operations, and read it in
-`take_arguments` (engine/arguments.pxi), in `stack.py` and in `reference.py`. Compiled code reads the fields by position, so the
-order here and the order there must be the same.
+`protocol.py` says which operation takes which. Every call makes a Batch (the data), CallOptions (how a call is run) and perhaps
+KnownStates (what earlier calls have computed). They are compiled, and engine/batch_and_options.pxi documents their fields. Add
+a field there for a new argument of several operations, and read it in `take_arguments` (engine/arguments.pxi), in `stack.py`
+and in `reference.py`.
+
+The other objects are for whole runs. Compiled code reads their fields by position, so the order here and the order there must
+be the same.
 
 Letters: T steps, B sequences, I inputs, H hidden units, O outputs, K targets per row, P parameters, N lanes of a population.
 Arrays are C-contiguous, and have the network's dtype unless another one is named. With output="last", the (T, B, ...) of D and
@@ -14,72 +18,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from .._core import Batch, CallOptions, KnownStates  # noqa: F401 (backends import them from here)
 
-class Batch(NamedTuple):
-    """The data of a call.
-
-    X : array (T, B, I), or token ids (T, B) of intp
-    D : array (T, B, K), class labels (T, B) of intp, or None
-        `backward` and `outputs_back` may take ∂E/∂Y (T, B, O) in its place, and `states_back` takes ∂E/∂S (T, B, H).
-    weights : array (T, B) or of D's shape, or None
-    initial_state : array (B, H), or None for the network's own
-    lengths : intp (B,), the number of steps of each sequence, or None
-    resets : bool (T, B), or None
-
-    A batch of a population may have an additional first axis of networks in each array.
-    """
-
-    X: Any
-    D: Any = None
-    weights: Any = None
-    initial_state: Any = None
-    lengths: Any = None
-    resets: Any = None
-
-
-class CallOptions(NamedTuple):
-    """How a call is run, and what it should return.
-
-    n_threads : int
-        At most this many threads. 0 stands for the default.
-    memory_limit : int
-        At most this many bytes of workspace. 0 stands for no limit, -1 for as few as possible.
-    draws : reference.Draws or None
-        The keys of noise and dropout. None stands for a call without both.
-    tbptt : (k1, k2) or None
-        Truncated BPTT, both at least 1.
-    input_gradient, initial_state_gradient : bool
-        Whether to return ∂E/∂X (T, B, I) and ∂E/∂S_0 (B, H).
-    """
-
-    n_threads: int = 0
-    memory_limit: int = 0
-    draws: Any = None
-    tbptt: tuple[int, int] | None = None
-    input_gradient: bool = False
-    initial_state_gradient: bool = False
-
-
-DEFAULT_OPTIONS = CallOptions()  # making new ones takes 0.4 us; evaluate of the smallest networks takes 4.2
-
-
-class KnownStates(NamedTuple):
-    """The states that earlier calls have computed, for the first n of the T steps of a call.
-
-    S : array (n, B, H)
-        The states after these steps. `states_back` takes all states (T+1, B, H), with the initial state first.
-    R : array (n, B, H) or None
-        The rates of these steps, which leaky units of the rate form need. In the current form `states_back` needs them too.
-    S_0 : array (m, H) or None
-        The S_0 that resets at the first m steps used. None stands for the current S_0.
-    own_start : bool
-        Whether the initial state was the network's own S_0.
-    """
-
-    S: Any
-    R: Any = None
-    S_0: Any = None
-    own_start: bool = False
+DEFAULT_OPTIONS = CallOptions()
 
 
 class CallShape(NamedTuple):

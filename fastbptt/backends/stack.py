@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core, reference
-from ..options import cells
+from ..options import cells, units
 from ..options.shapes import save_widths_of, state_widths_of, views_of, widths_of
 from .arguments import Batch, CallOptions, CallShape, KnownStates
 
@@ -43,7 +43,8 @@ def split(packed, widths):
 
 # Engine arguments that switch off what a part of a stack does not have
 NO_RECURRENCE = {"learn_initial_state": False, "one_hot": False, "rate_penalty": 0.0, "omega": 0.0, "leak": 1.0,
-                 "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0}
+                 "trains_leak": False, "leak_form": "rate", "noise": 0.0, "input_noise": 0.0, "dropout": 0.0,
+                 "rank": 0}
 NO_READOUT = {"output_activation": "identity", "loss": "squared_error", "loss_parameter": None, "mean": False, "last": False,
               "rate_penalty": 0.0}
 
@@ -54,6 +55,9 @@ class _Recurrence(NamedTuple):
     H: int         # number of hidden units
     states: slice  # of the concatenated states
     saves: slice   # of the concatenated R
+    width: int     # of a state, and of R
+    saved: int
+    number: int    # of the recurrence in the stack
 
 
 class _Scratch:
@@ -62,19 +66,25 @@ class _Scratch:
     KEPT, KEPT_BYTES = 4, 2**28  # limits; the system gets the rest back after a call
 
     def __init__(self, free, dtype):
-        self.free, self.dtype, self.arrays = free, dtype, {}
+        self.free, self.dtype, self.arrays, self.bytes = free, dtype, {}, 0
+        self.shaped = {}  # the last view of each array: most calls have the shapes of the call before
 
     def take(self, name, *shape):
-        size = math.prod(shape)
-        if name not in self.arrays or self.arrays[name].size < size:
+        found = self.shaped.get(name)
+        if found is not None and found.shape == shape:
+            return found
+        size, old = math.prod(shape), self.arrays.get(name)
+        if old is None or old.size < size:
             self.arrays[name] = np.empty(size, self.dtype)
-        return self.arrays[name][:size].reshape(shape)
+            self.bytes += self.arrays[name].nbytes - (0 if old is None else old.nbytes)
+        found = self.shaped[name] = self.arrays[name][:size].reshape(shape)
+        return found
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
-        if sum(array.nbytes for array in self.arrays.values()) <= self.KEPT_BYTES:
+        if self.bytes <= self.KEPT_BYTES:
             self.free.append(self)
             del self.free[self.KEPT:]  # without checking first: another thread may append in between
 
@@ -132,22 +142,26 @@ class Stack:
         self.readout = _core.Engine(I=top, H=top, O=O, **options | NO_RECURRENCE | of_readout, recurs=False,
                                     drops_noise=self.omega != 0)
         self.layers: list[list[_Recurrence]] = []
+        self.recurrences: list[_Recurrence] = []  # of all layers
+        self.penalized = bool(options["l1"] or options["l2"]) or options["maps"] is not None
         begin, begin_saves = 0, 0
         for layer, ends in enumerate(suffixes):
             self.layers.append([])
             for suffix in ends:
-                H, width = shapes["W_s" + suffix][1], shapes["W_x" + suffix][1]
-                own, of_recurrence = part(("W_x", "W_s", "b_s", "b_n", "S_0"), suffix)
+                H, width = self.sizes[len(self.recurrences)], shapes["W_x" + suffix][1]
+                own, of_recurrence = part(("W_x", "W_s", "M", "N", "b_s", "b_n", "leak_logit", "S_0"), suffix)
+                of_recurrence["rank"] = shapes["N" + suffix][1] if "N" + suffix in shapes else 0
                 lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
+                leak = options["leak"]
+                lowest |= {"leak": leak if isinstance(leak, float) else units.leak_of_layer(leak, layer, H)}
                 engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence, reads=False,
                                       reverse=suffix.endswith("_reverse"), pool_of=self.readout, stream=len(self.recurrences))
                 end, end_saves = begin + len(cell.states) * H, begin_saves + len(cell.saves) * H
-                self.layers[-1].append(_Recurrence(engine, own, H, slice(begin, end), slice(begin_saves, end_saves)))
+                r = _Recurrence(engine, own, H, slice(begin, end), slice(begin_saves, end_saves), end - begin,
+                                end_saves - begin_saves, len(self.recurrences))
+                self.layers[-1].append(r)
+                self.recurrences.append(r)
                 begin, begin_saves = end, end_saves
-
-    @property
-    def recurrences(self):
-        return [r for layer in self.layers for r in layer]
 
     # ---- Operations
 
@@ -201,18 +215,18 @@ class Stack:
         own_start = known.own_start or (initial_state is None and n == 0)
         late = Batch(X[n:], _cut(D, n, T), _cut(weights, n, T), None,
                      None if lengths is None else np.clip(lengths - n, 0, T - n), _cut(resets, n, T))
-        options = options._replace(tbptt=None)
-        late_options = options._replace(draws=_later(options.draws, n))
+        options = options.replace(tbptt=None)
+        late_options = options.replace(draws=_later(options.draws, n))
         with self._scratch() as scratch:
             passed = _Passed(scratch, [], [], [], [X])
             for r in self.recurrences:  # one per layer
-                states = np.empty((T + 1, X.shape[1], r.states.stop - r.states.start), self.dtype)
-                rates: Any = np.empty((T, X.shape[1], r.saves.stop - r.saves.start), self.dtype) if self.keeps else None
+                states = np.empty((T + 1, X.shape[1], r.width), self.dtype)
+                rates: Any = np.empty((T, X.shape[1], r.saved), self.dtype) if self.keeps else None
                 first = None if initial_state is None else np.ascontiguousarray(initial_state[:, r.states])
                 if n > 0:  # the last known state is the new steps' initial state, and is rewritten
                     states[0], states[1:n + 1] = first, known.S[..., r.states]
                     first = states[n].copy()
-                r.engine.states(theta[r.own], late._replace(X=passed.inputs[-1][n:], initial_state=first), late_options,
+                r.engine.states(theta[r.own], late.replace(X=passed.inputs[-1][n:], initial_state=first), late_options,
                                 states[n:], _cut(rates, n, T))
                 if self.current and n > 0:
                     rates[:n] = reference.ACTIVATIONS[self.activation][0](  # type: ignore[operator]
@@ -227,13 +241,13 @@ class Stack:
                 passed.inputs.append(np.ascontiguousarray(self._read_by_W(r, states, rates)))
             dS = np.zeros_like(passed.inputs[-1])
             loss, weight, unscale = self.readout.outputs_back(
-                theta[self.own_y], late._replace(X=passed.inputs[-1][n:], resets=None), CallOptions(options.n_threads), False,
+                theta[self.own_y], late.replace(X=passed.inputs[-1][n:], resets=None), CallOptions(options.n_threads), False,
                 gradient[self.own_y], dS[n:])
             unscale = self._unscaled(unscale, gradient[self.own_y], dS)
             begin = max(0, T - k2)
             slope, penalty = self._rates(passed, T - n if late.lengths is None else late.lengths, n)
             errors = _Errors(own_start, slope, n, past_S_0=known.S_0)
-            self._down(theta, *_part((batch._replace(D=dS[begin:]), options, passed, errors), begin, T), gradient)
+            self._down(theta, *_part((batch.replace(D=dS[begin:]), options, passed, errors), begin, T), gradient)
         if unscale != 1:
             _multiply(unscale, gradient)
         return loss, penalty + self.penalize(theta, gradient), weight
@@ -247,7 +261,7 @@ class Stack:
     def workspace(self, theta: np.ndarray, shape: CallShape, options: CallOptions) -> int:
         """Return the bytes of the arrays between layers and of the largest workspace of one, which memory_limit bounds."""
         T, B = shape.T, shape.B
-        options = options._replace(tbptt=None)
+        options = options.replace(tbptt=None)
         numbers = ((T + 1) * sum(self.widths) + T * sum(self.save_widths)) * B  # S, R
         tops = [sum(r.H for r in layer) for layer in self.layers]
         numbers += T * B * tops[-1]  # ∂E/∂S
@@ -281,21 +295,25 @@ class Stack:
         """
         options = _through_all(options)  # windows are those of the backward pass
         S, R, finals, inputs, given = [], [], [], [batch.X], split(batch.initial_state, self.widths)
-        T, B = batch.X.shape[:2]
-        for n, layer in enumerate(self.layers):
+        (T, B), lengths, resets = batch.X.shape[:2], batch.lengths, batch.resets
+        has_R = self.leaky if own else self.keeps
+        for layer in self.layers:
+            X, parts = inputs[-1], []
             for r in layer:
-                shape, kept = (T + 1, B, r.states.stop - r.states.start), (T, B, r.saves.stop - r.saves.start)
-                S.append(np.empty(shape, self.dtype) if own else scratch.take(f"S {len(S)}", *shape))
-                R.append(None if not (self.leaky if own else self.keeps) else np.empty(kept, self.dtype) if own
-                         else scratch.take(f"R {len(R)}", *kept))
-                of_layer = Batch(inputs[-1], None, None, None if given is None else given[len(finals)], batch.lengths,
-                                 batch.resets)
-                finals.append(r.engine.states(theta[r.own], of_layer, options, S[-1], R[-1], own))
-            parts = [self._read_by_W(*each) for each in zip(layer, S[-len(layer):], R[-len(layer):])]
-            if len(layer) == 1 and parts[0].flags.c_contiguous:
+                shape, rates = (T + 1, B, r.width), None
+                states = np.empty(shape, self.dtype) if own else scratch.take(("S", r.number), *shape)
+                if has_R:
+                    rates = np.empty((T, B, r.saved), self.dtype) if own else scratch.take(("R", r.number), T, B, r.saved)
+                first = None if given is None else given[r.number]
+                of_one = Batch(X, None, None, first, lengths, resets)
+                finals.append(r.engine.states(theta[r.own], of_one, options, states, rates, own))
+                S.append(states)
+                R.append(rates)
+                parts.append(self._read_by_W(r, states, rates))
+            if len(layer) == 1 and (self.current or r.width == r.H):  # contiguous
                 inputs.append(parts[0])
             else:
-                whole = scratch.take(f"read {n}", T, B, sum(r.H for r in layer))
+                whole = scratch.take(("read", r.number), T, B, sum(r.H for r in layer))
                 inputs.append(np.concatenate(parts, axis=2, out=whole))
         return _Passed(scratch, S, R, finals, inputs)
 
@@ -374,7 +392,9 @@ class Stack:
 
     def _read_by_W(self, r, states, rates):
         """Return a view of what W_s and W_y read (T, B, H) of a recurrence r."""
-        return rates if self.current else states[1:, :, :r.H]
+        if self.current:
+            return rates
+        return states[1:] if r.width == r.H else states[1:, :, :r.H]
 
     def _down(self, theta, batch, options, passed, errors, gradient):
         """Return ∂E/∂X and the tuple of ∂E/∂S_0, each if requested, and omega Ω if `errors.spreads`.
@@ -382,9 +402,9 @@ class Stack:
         batch.D is ∂E/∂S (T, B, H) of the top layer. The gradient of all recurrences overwrites their slices.
         """
         scratch, dS, options = passed.scratch, batch.D, _through_all(options)
-        dS_0, S, R, penalty = [], list(passed.S), list(passed.R), 0.0
-        for n, layer in reversed(list(enumerate(self.layers))):
-            X, below = passed.inputs[n], None
+        dS_0, penalty = [], 0.0
+        for n in range(len(self.layers) - 1, -1, -1):
+            layer, X, below = self.layers[n], passed.inputs[n], None
             for r in reversed(layer):
                 dX, own = None, dS
                 if len(layer) > 1:
@@ -392,10 +412,10 @@ class Stack:
                     own = scratch.take("dS of one", *dS.shape[:2], H)
                     own[...] = dS[..., :H] if r is layer[0] else dS[..., H:]
                 if n > 0:
-                    dX = scratch.take(f"dX {n % 2}" if below is None else "dX of one", *X.shape)
+                    dX = scratch.take(("dX", n % 2) if below is None else "dX of one", *X.shape)
                 elif options.input_gradient:
                     dX = np.empty_like(X)
-                states, rates = S.pop(), R.pop()
+                states, rates = passed.S[r.number], passed.R[r.number]
                 if errors.slope:
                     part = self._read_by_W(r, states, rates)[errors.since:]
                     own[errors.since:] += np.multiply(part, errors.slope, out=scratch.take("rates", *part.shape))
@@ -420,7 +440,7 @@ class Stack:
         for begin, since, end in reference.windows(len(dS), options.tbptt):
             of_window = dS[begin:end].copy()
             of_window[:max(0, since - begin)] = 0
-            cut = _part((batch._replace(D=of_window), options, passed, errors._replace(since=since, spreads=False)), begin, end)
+            cut = _part((batch.replace(D=of_window), options, passed, errors._replace(since=since, spreads=False)), begin, end)
             dX_part, first, _ = self._down(theta, *cut, part)
             total += part
             if options.input_gradient:
@@ -432,6 +452,8 @@ class Stack:
         return dX, dS_0, 0.0
 
     def penalize(self, theta: np.ndarray, gradient: np.ndarray) -> float:
+        if not self.penalized:
+            return 0.0
         parts = [(r.engine, r.own) for r in self.recurrences] + [(self.readout, self.own_y)]
         return sum(engine.penalize(theta[own], gradient[own]) for engine, own in parts)
 
@@ -446,8 +468,8 @@ def _part(arguments, begin, end):
     """Return (batch, options, passed, errors) of `_down` for the steps from `begin` to `end` alone. batch.D holds only these."""
     batch, options, passed, errors = arguments
     lengths = None if batch.lengths is None else np.clip(batch.lengths - begin, 0, end - begin)
-    return (batch._replace(lengths=lengths, resets=_cut(batch.resets, begin, end)),
-            options._replace(memory_limit=0, draws=_later(options.draws, begin)),
+    return (batch.replace(lengths=lengths, resets=_cut(batch.resets, begin, end)),
+            options.replace(memory_limit=0, draws=_later(options.draws, begin)),
             passed._replace(S=[states[begin:end + 1] for states in passed.S],
                             R=[_cut(rates, begin, end) for rates in passed.R],
                             inputs=[_cut(array, begin, end) for array in passed.inputs]),
@@ -457,7 +479,7 @@ def _part(arguments, begin, end):
 
 def _through_all(options):
     """Return the options without truncation."""
-    return options if options.tbptt is None else options._replace(tbptt=None)
+    return options if options.tbptt is None else options.replace(tbptt=None)
 
 
 def _later(draws, steps):

@@ -11,7 +11,8 @@ from .output import FAILED, Refusal, _failed, refuse_unwritable, save, save_inte
 
 def train_task(args):
     for option, value in (("CSV", args.csv), ("--target", args.target), ("--inputs", args.inputs), ("--id", args.id),
-                          ("--plot", args.plot)):
+                          ("--plot", args.plot), ("--time", args.time), ("--decimal", args.decimal),
+                          ("--dayfirst", args.dayfirst), ("--fill", args.fill)):
         if value is not None:
             raise Refusal(f"{option} cannot be combined with --task, which makes its own data")
     task = _solve.TASKS[args.task]

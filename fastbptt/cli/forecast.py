@@ -17,8 +17,8 @@ import numpy as np
 
 from .. import _files, _checks
 from . import linear as _linear
-from .calendar import Calendar
 from ..estimators import RNNRegressor
+from ..forecasting.calendar import Calendar
 from ..network import _KINDS
 from ..sequences import SequenceScaler, forecast_pairs
 
@@ -90,13 +90,17 @@ class Windows:
         """Distance between the ends of consecutive sequences."""
         return min(max(self.total // SEQUENCES, 1), self.length - self.warm_up)
 
-    def cut(self, X, D):
-        """Return lists of inputs, targets and weights of the sequences of one series. The last sequence ends at its end."""
+    def cut(self, X, D, told=None):
+        """Return lists of inputs, targets and weights of the sequences of one series. The last sequence ends at its end.
+
+        `told` (T,) is 0 at targets that were missing, if there are any.
+        """
         length = min(self.length, len(X))
         weights = np.ones(length)
         weights[:min(self.warm_up, length // 4) if length < self.length else self.warm_up] = 0
         starts = range(len(X) - length, -1, -self.stride)
-        return [X[s:s + length] for s in starts], [D[s:s + length] for s in starts], [weights for _ in starts]
+        return ([X[s:s + length] for s in starts], [D[s:s + length] for s in starts],
+                [weights if told is None else weights * told[s:s + length] for s in starts])
 
 
 class Forecaster:
@@ -115,6 +119,8 @@ class Forecaster:
     id_column : str or None
         Name of the column with the ids.
     calendar : Calendar or None
+    reading : dict, optional
+        Options of `forecasting.tables.read_table` with which the training table was read.
 
     Attributes
     ----------
@@ -126,10 +132,11 @@ class Forecaster:
     ends : array (N,) of their last dates, or None
     """
 
-    def __init__(self, targets, inputs=(), *, horizon, difference=0, ids=None, id_column=None, calendar=None):
+    def __init__(self, targets, inputs=(), *, horizon, difference=0, ids=None, id_column=None, calendar=None, reading=None):
         self.targets, self.inputs = list(targets), list(inputs)
         self.horizon, self.difference = horizon, difference
         self.ids, self.id_column, self.calendar = None if ids is None else list(ids), id_column, calendar
+        self.reading = dict(reading or {})
         self.regressor = self.mean = self.scale = self.ends = None
         self.series = []
 
@@ -138,8 +145,13 @@ class Forecaster:
         """The RNN."""
         return self.regressor.network_
 
-    def fit(self, series, dates=None, **options):
-        """Train on the first 80 % of each series (see the module). `options` are those of RNNRegressor."""
+    def fit(self, series, dates=None, weights=None, **options):
+        """Train on the first 80 % of each series (see the module). `options` are those of RNNRegressor.
+
+        `weights`, a list of arrays (T_n, O), is 0 at targets that were missing and have been filled. A step has weight 0 if any
+        of its targets was missing.
+        """
+        told = None if weights is None else [part.min(axis=1) for part in weights]
         self.series = [x[-max(KEPT, self.shortest):].copy() for x in series]
         self.ends = None if dates is None else np.array([part[-1] for part in dates])
         d, h, O = self.difference, self.horizon, len(self.targets)
@@ -150,11 +162,15 @@ class Forecaster:
 
         pairs = [forecast_pairs(z[:s.train_end - d], h) for z, s in zip(scaled, splits)]
         windows = Windows(max(len(X) for X, _ in pairs), sum(len(X) for X, _ in pairs))
-        X, D, weights = (sum(parts, []) for parts in zip(*(windows.cut(X, D[:, :O]) for X, D in pairs)))
+        kept = [None] * len(series) if told is None else [part[d + h:] for part in told]
+        X, D, weights = (sum(parts, []) for parts in zip(*(
+            windows.cut(X, D[:, :O], known) for (X, D), known in zip(pairs, kept))))
 
         # Validate as in use: one run from the start of the series, with weight only on the held-out targets.
         held = [forecast_pairs(z[:s.test_start - d], h) for z, s in zip(scaled, splits)]
         judged = [(np.arange(len(X)) >= s.train_end - d - h).astype(float) for (X, _), s in zip(held, splits)]
+        if told is not None:
+            judged = [judge * known[:len(judge)] for judge, known in zip(judged, kept)]
 
         smallest, largest = BATCH_SIZES
         batch_size = min(max(len(X) // UPDATES, smallest), largest)
@@ -269,7 +285,7 @@ class Forecaster:
             "targets": self.targets, "inputs": self.inputs, "ids": self.ids, "id_column": self.id_column,
             "horizon": self.horizon, "difference": self.difference, "lengths": [len(x) for x in self.series],
             "calendar": None if self.calendar is None else self.calendar.header(),
-            "ends": None if self.ends is None else [str(end) for end in self.ends],
+            "ends": None if self.ends is None else [str(end) for end in self.ends], "reading": self.reading,
         }}
         _files.write(path, header, arrays | {"forecaster.mean": self.mean, "forecaster.scale": self.scale,
                                              "forecaster.series": np.concatenate(self.series)})
@@ -282,13 +298,14 @@ class Forecaster:
                          horizon=_checks.size("horizon", own["horizon"]),
                          difference=_checks.size("difference", own["difference"], smallest=0),
                          ids=ids, id_column=None if ids is None else str(own["id_column"]),
-                         calendar=None if own["calendar"] is None else Calendar.from_header(own["calendar"]))
+                         calendar=None if own["calendar"] is None else Calendar.from_header(own["calendar"]),
+                         reading=_reading(own.get("reading", {})))  # version 0.1 wrote none
         forecaster.regressor = RNNRegressor._from_file(header, arrays)
         forecaster.mean, forecaster.scale, series = (arrays[f"forecaster.{name}"].astype(np.float64)
                                                      for name in ("mean", "scale", "series"))
         lengths = [_checks.size("length", length) for length in own["lengths"]]
         forecaster.series = np.split(series, np.cumsum(lengths)[:-1])
-        forecaster.ends = None if own["ends"] is None else np.array(_strings(own["ends"]), "datetime64")
+        forecaster.ends = None if own["ends"] is None else _ends(forecaster.calendar, _strings(own["ends"]))
         forecaster._check_loaded(lengths, series)
         return forecaster
 
@@ -316,13 +333,33 @@ def _strings(values):
     return values
 
 
+def _ends(calendar, texts):
+    """Return the last times of the series as they were written to a file."""
+    if calendar is None or calendar.unit != "1":
+        return np.array(texts, "datetime64")
+    values = np.array([float(text) for text in texts])
+    if not np.isfinite(values).all():
+        raise ValueError("its times must be finite")
+    return np.array([int(text) for text in texts]) if all(text.lstrip("-").isdigit() for text in texts) else values
+
+
+def _reading(options):
+    """Return the options of reading a table, from a file."""
+    allowed = {"time": str, "decimal": str, "dayfirst": bool, "fill": str}
+    if not isinstance(options, dict) or not options.keys() <= allowed.keys() or not all(
+            value is None or isinstance(value, allowed[name]) for name, value in options.items()):
+        raise ValueError(f"its options of reading a table are {options!r:.60}")
+    return options
+
+
 # ---- Before training
 
 
-def refuse(series, names, horizon, name_of=lambda n: "", unit="steps"):
-    """Raise ValueError for series that are too short for the horizon, or constant.
+def refuse(series, names, horizon, name_of=lambda n: "", unit="steps", weights=None):
+    """Raise ValueError for series that are too short for the horizon, constant, or without targets in one of the three parts.
 
-    `names` are the names of the columns. `name_of(n)` names series n, or is "" if there is one.
+    `names` are the names of the columns. `name_of(n)` names series n, or is "" if there is one. `weights` are as in
+    `Forecaster.fit`.
     """
     short = [n for n, x in enumerate(series) if len(x) < Split.shortest(horizon)]
     if short:
@@ -333,6 +370,16 @@ def refuse(series, names, horizon, name_of=lambda n: "", unit="steps"):
                 f"even a horizon of 1 needs {Split.shortest(1)}")
         raise ValueError(f"{name_of(n) or 'the series'} has {len(series[n])} {unit}, and a horizon of {horizon} "
                          f"needs at least {Split.shortest(horizon)}{others}; {hint}")
+    if weights is not None:
+        splits = [Split(len(x)) for x in series]
+        for what, of in (("first 70 %, for training", lambda s: slice(s.train_end)),
+                         ("next 10 %, for choices", lambda s: slice(s.train_end, s.test_start)),
+                         ("last 20 %, for the test", lambda s: slice(s.test_start, None))):
+            parts = [w[of(s)] for w, s in zip(weights, splits)]
+            empty = np.flatnonzero(sum(part.sum(axis=0) for part in parts) == 0)
+            if len(empty) or not any(part.min(axis=1).any() for part in parts):
+                name = names[empty[0]] if len(empty) else "the targets together"
+                raise ValueError(f"{name} has no value in the {what}")
     for n, x in enumerate(series):
         part = x[:Split(len(x)).train_end]
         constant = np.flatnonzero((part == part[0]).all(axis=0))
@@ -383,22 +430,24 @@ class Errors:
     all: float
 
 
-def errors(made, series, part):
-    """Return the Errors of forecasts (T_n, O) in the `part` "held out" or "test"."""
+def errors(made, series, part, weights=None):
+    """Return the Errors of forecasts (T_n, O) in the `part` "held out" or "test". Targets with weight 0 do not count."""
     O = made[0].shape[1]
     raw, standard = [], []
-    for Y, x in zip(made, series):
+    for n, (Y, x) in enumerate(zip(made, series)):
+        if weights is not None:
+            Y = np.where(weights[n] > 0, Y, np.nan)
         split = Split(len(x))
         months = slice(split.train_end, split.test_start) if part == "held out" else slice(split.test_start, None)
         raw.append((Y - x[:, :O])[months])
         standard.append(raw[-1] / x[:split.train_end, :O].std(axis=0))
-    return Errors(np.sqrt(np.mean(np.concatenate(raw) ** 2, axis=0)),
-                  float(np.sqrt(np.mean(np.concatenate(standard) ** 2))))
+    mean = np.mean if weights is None else np.nanmean
+    return Errors(np.sqrt(mean(np.concatenate(raw) ** 2, axis=0)), float(np.sqrt(mean(np.concatenate(standard) ** 2))))
 
 
-def held_out_error(forecaster, series):
+def held_out_error(forecaster, series, weights=None):
     """Return the error of all targets in the held-out parts, in standard deviations. It decides between forecasters."""
-    return errors(forecaster.made(series), series, "held out").all
+    return errors(forecaster.made(series), series, "held out", weights).all
 
 
 def repeated(series, outputs, horizon):
@@ -406,13 +455,17 @@ def repeated(series, outputs, horizon):
     return [np.concatenate([np.full((horizon, outputs), np.nan), x[:-horizon, :outputs]]) for x in series]
 
 
-def autoregression(series, outputs, horizon):
-    """Return the forecasts of the linear autoregression chosen on the held-out part, its order, and the orders tried."""
+def autoregression(series, outputs, horizon, weights=None):
+    """Return the forecasts of the linear autoregression chosen on the held-out part, its order, and the orders tried.
+
+    Targets with weight 0 are not fitted.
+    """
     splits = [Split(len(x)) for x in series]
     moments = [(x[:s.train_end, :outputs].mean(axis=0), x[:s.train_end, :outputs].std(axis=0))
                for x, s in zip(series, splits)]
     scaled = [(x[:, :outputs] - mean) / scale for x, (mean, scale) in zip(series, moments)]
-    model, tried = _linear.choose(scaled, [s.train_end for s in splits], [s.test_start for s in splits], horizon)
+    targets = None if weights is None else [np.where(w > 0, z, np.nan) for z, w in zip(scaled, weights)]
+    model, tried = _linear.choose(scaled, [s.train_end for s in splits], [s.test_start for s in splits], horizon, targets)
     return [model.forecasts(z) * scale + mean for z, (mean, scale) in zip(scaled, moments)], model.order, tried
 
 

@@ -18,15 +18,21 @@ class Autoregression:
     coefficients: np.ndarray  # (order + 1, C), the intercept last
 
     @classmethod
-    def fit(cls, series, ends, horizon, order):
+    def fit(cls, series, ends, horizon, order, targets=None):
         """Fit to the steps before `ends` (N,) of a list of series (T_n, C), on a common scale.
 
+        `targets` are the series with NaN at values that are not to be fitted. By default all are.
         The solver is NumPy's lstsq (least squares): O(n order²) flops for n targets.
         """
         coefficients = []
         for column in range(series[0].shape[1]):
-            lags, targets = zip(*(_design(x[:end, column], horizon, order) for x, end in zip(series, ends)))
-            coefficients.append(np.linalg.lstsq(np.concatenate(lags), np.concatenate(targets), rcond=None)[0])
+            lags, values = zip(*(_design(x[:end, column], horizon, order) for x, end in zip(series, ends)))
+            lags, values = np.concatenate(lags), np.concatenate(values)
+            if targets is not None:
+                told = [_design(d[:end, column], horizon, order)[1] for d, end in zip(targets, ends)]
+                told = np.isfinite(np.concatenate(told))
+                lags, values = lags[told], values[told]
+            coefficients.append(np.linalg.lstsq(lags, values, rcond=None)[0])
         return cls(horizon, order, np.stack(coefficients, axis=1))
 
     def forecasts(self, x):
@@ -50,14 +56,18 @@ def orders(ends, horizon):
     return [order for order in ORDERS if order in fitting] or fitting[-1:]
 
 
-def choose(series, ends, test_starts, horizon):
-    """Return the autoregression with the lowest mean squared error from `ends` to `test_starts`, and the orders tried."""
+def choose(series, ends, test_starts, horizon, targets=None):
+    """Return the autoregression with the lowest mean squared error from `ends` to `test_starts`, and the orders tried.
+
+    `targets` are as in `Autoregression.fit`.
+    """
     tried = orders(ends, horizon)
-    fitted = [Autoregression.fit(series, ends, horizon, order) for order in tried]
+    fitted = [Autoregression.fit(series, ends, horizon, order, targets) for order in tried]
+    mean = np.mean if targets is None else np.nanmean
 
     def held_out_error(model):
-        return np.mean(np.concatenate([((model.forecasts(x[:stop]) - x[:stop])[end:] ** 2).ravel()
-                                       for x, end, stop in zip(series, ends, test_starts)]))
+        return mean(np.concatenate([((model.forecasts(x[:stop]) - d[:stop])[end:] ** 2).ravel()
+                                    for x, d, end, stop in zip(series, targets or series, ends, test_starts)]))
 
     return min(fitted, key=held_out_error), tried
 

@@ -12,14 +12,13 @@ import time
 
 import numpy as np
 
-from .. import datasets
-from . import forecast as _forecast, picture as _picture, table as _table
-from .calendar import Calendar
+from .. import reference
+from ..forecasting import tables as _tables
+from . import forecast as _forecast, picture as _picture
 from .examples import train_task, words_of
 from .output import FAILED, Refusal, can_draw, _draw, _failed, refuse_own_input, refuse_unwritable, save, save_interrupted
 
 HIDDEN_SIZE, HORIZON = 16, 12
-CELLS = {"plain": 1, "gru": 3, "lstm": 4}  # the values of --cell, and the number of gates
 SHOWN = 6  # number of targets whose errors are printed, if there are more
 DRAWN = 60  # number of targets with a panel in the picture, if there are more
 
@@ -65,8 +64,10 @@ def _variant(args):
     words = ["fastbptt", "train", *([args.csv] if args.csv is not None else ()),
              *([] if args.cell == "plain" else ["--cell", args.cell]), "--hidden-size",
              str(2 * (args.hidden_size or HIDDEN_SIZE))]
-    for option, given in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id)):
+    for option, given in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id), ("--time", args.time),
+                          ("--decimal", args.decimal), ("--fill", args.fill)):
         words += [option, *([given] if isinstance(given, str) else given)] if given else []
+    words += [] if args.dayfirst is None else ["--dayfirst" if args.dayfirst else "--no-dayfirst"]
     return shlex.join(words + (["--horizon", str(args.horizon)] if args.horizon != HORIZON else []))
 
 
@@ -74,31 +75,38 @@ def _data(args):
     """Return the series, a line about them, and the name of their values."""
     if args.csv is None:
         _refuse_lost_csv(args)
-        values, dates = datasets.load_sunspots(return_dates=True)
-        data = _table.Series([values[0]], ["sunspots"], calendar=Calendar("M", 1), dates=[dates])
-        heading, quantity = f"Monthly mean sunspot numbers, {len(dates)} months", "monthly mean sunspot number"
+        data = _tables.packaged("sunspots")
+        heading, quantity = f"Monthly mean sunspot numbers, {len(data.values[0])} months", "monthly mean sunspot number"
     else:
-        data = _read(args.csv, args.target, args.inputs, args.id)
+        data = read(args.csv, "train", target=args.target, inputs=args.inputs, id=args.id, time=args.time, decimal=args.decimal,
+                    dayfirst=args.dayfirst, fill=args.fill)
+        data = data.without(_forecast.Split.shortest(args.horizon), f"a horizon of {args.horizon}")
         heading, quantity = _heading(args.csv, data), data.targets[0]
     try:
-        _forecast.refuse(data.values, data.targets + data.inputs, args.horizon, data.name, data.unit)
+        _forecast.refuse(data.values, data.targets + data.inputs, args.horizon, data.name, data.unit, _weights(data))
     except ValueError as error:
         raise Refusal(str(error)) from None
     return data, heading, quantity
 
 
+def _weights(data):
+    """Return the weights of the targets, or None if none is missing."""
+    return data.weights if any((weights == 0).any() for weights in data.weights) else None
+
+
 def _refuse_lost_csv(args):
-    for option, names in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id)):
+    for option, names in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id), ("--time", args.time)):
         if names:
             lost = next((name for name in names if os.path.isfile(name)), "FILE") if isinstance(names, list) else "FILE"
             raise Refusal(f"{option} needs a CSV file, which comes first: fastbptt train {shlex.quote(lost)} {option} "
                           "...")
 
 
-def _read(path, targets=None, inputs=None, id=None):
+def read(path, command, **options):
+    """Return the Table of a file. `command` is "train" or "predict"."""
     try:
-        return _table.read(path, targets, inputs, id)
-    except ValueError as error:
+        return _tables.read_table(path, command=command, **options)
+    except (ImportError, ValueError) as error:
         raise Refusal(str(error)) from None
     except OSError as error:
         raise Refusal(f"{path!r} cannot be read: {error.strerror}") from None
@@ -109,13 +117,15 @@ def _heading(path, data):
     lengths = sorted({len(x) for x in data.values})
     size = f"{lengths[0]} to {lengths[-1]} {data.unit} each" if len(lengths) > 1 else data.steps(lengths[0])
     count = f"{len(data.values)} series of " if data.ids else ""
-    beside = f", with inputs {_table.listed(data.inputs)}" if data.inputs else ""
-    return f"{os.path.basename(path)}: {count}{_table.listed(data.targets)}{beside}; {size}"
+    beside = f", with inputs {_tables.listed(data.inputs)}" if data.inputs else ""
+    return f"{os.path.basename(path)}: {count}{_tables.listed(data.targets)}{beside}; {size}"
 
 
 def _files(args):
     """Return the files of the model and the picture, None without matplotlib. Raise Refusal if they cannot be written."""
-    stem = args.task or ("sunspots" if args.csv is None else os.path.splitext(os.path.basename(args.csv))[0])
+    name = "sunspots" if args.csv is None else os.path.splitext(os.path.basename(args.csv))
+    stem = args.task or (name if isinstance(name, str) else
+                         os.path.splitext(name[0])[0] if name[1].lower() in (".gz", ".bz2", ".xz", ".zip") else name[0])
     model = f"{stem}.npz" if args.model is None else args.model
     picture = f"{stem}.png" if args.plot is None else args.plot
     refuse_unwritable("--model", model)
@@ -136,7 +146,7 @@ def _print_parts(data):
 
 def _step(data, t, n=0):
     """Describe a step of series n: its date, or its number."""
-    return data.calendar.text(data.dates[n][t]) if data.calendar else f"step {t + 1}"
+    return data.calendar.text(data.times[n][t]) if data.calendar else f"step {t + 1}"
 
 
 def _fit(args, data, model):
@@ -152,7 +162,7 @@ def _fit(args, data, model):
         if not candidates:
             return None, _failed(error)
         print("  on changes: training failed")
-    best = min(candidates, key=lambda forecaster: _forecast.held_out_error(forecaster, data.values))
+    best = min(candidates, key=lambda forecaster: _forecast.held_out_error(forecaster, data.values, _weights(data)))
     kept = f"; {_sees(best, data)} kept" if len(candidates) > 1 else ""
     print(f"trained in {time.perf_counter() - start:.1f} s{kept}\n")
     return best, 0
@@ -171,8 +181,8 @@ def _train_candidates(args, data, candidates):
     for difference in differences:
         candidates.append(_forecast.Forecaster(
             data.targets, data.inputs, horizon=args.horizon, difference=difference, ids=data.ids, id_column=args.id,
-            calendar=data.calendar))
-        candidates[-1].fit(data.values, data.dates, cell=args.cell, hidden_size=H, solver=args.solver, max_iter=args.max_iter,
+            calendar=data.calendar, reading=data.options))
+        candidates[-1].fit(data.values, data.times, _weights(data), cell=args.cell, hidden_size=H, solver=args.solver, max_iter=args.max_iter,
                            random_state=args.random_state, verbose=sys.stderr is not None and sys.stderr.isatty())
         if candidates[-1].regressor.history_.best_epoch is None:
             raise FloatingPointError("the error on the held-out 10 % is not finite after any epoch")
@@ -180,7 +190,8 @@ def _train_candidates(args, data, candidates):
 
 
 def _parameters(cell, H, I, O):
-    return CELLS[cell] * H * (I + H + 1) + (H if cell == "gru" else 0) + O * (H + 1)
+    row = reference.cell_of(cell)
+    return len(row.gates) * H * (I + H + 1) + (H if row.has_b_n else 0) + O * (H + 1)
 
 
 def _sees(forecaster, data):
@@ -190,7 +201,7 @@ def _sees(forecaster, data):
 def _print_candidate(forecaster, data):
     history = forecaster.regressor.history_
     print(f"  on {_sees(forecaster, data)}: {len(history.train_loss)} epochs, lowest held-out error "
-          f"{_forecast.held_out_error(forecaster, data.values):.3f} standard deviations, in epoch "
+          f"{_forecast.held_out_error(forecaster, data.values, _weights(data)):.3f} standard deviations, in epoch "
           f"{history.best_epoch + 1}", flush=True)
 
 
@@ -200,9 +211,9 @@ def _print_errors(args, data, made):
     Return the forecasts that repeat the last value.
     """
     outputs, values = len(data.targets), data.values
-    linear, order, tried = _forecast.autoregression(values, outputs, args.horizon)
+    linear, order, tried = _forecast.autoregression(values, outputs, args.horizon, _weights(data))
     repeated = _forecast.repeated(values, outputs, args.horizon)
-    ours, naive, linear = (_forecast.errors(forecasts, values, "test") for forecasts in (made, repeated, linear))
+    ours, naive, linear = (_forecast.errors(forecasts, values, "test", _weights(data)) for forecasts in (made, repeated, linear))
     when = "the last 20 % of each series" if data.ids else (
         f"{_step(data, _forecast.Split(len(values[0])).test_start)} to {_step(data, -1 + len(values[0]))}")
     what = f" in {data.targets[0]}" if outputs == 1 else ""
@@ -291,12 +302,13 @@ def _panels(forecaster, data, made, naive, n, quantity, most=600):
     ahead = forecaster.forecast() if data.ids is None else forecaster.forecast()[n]
     split = _forecast.Split(len(x))
     first = split.test_start if len(x) > most else 0
-    later = None if data.calendar is None else data.calendar.ahead(data.dates[n][-1], horizon)
-    axis = np.arange(1, len(x) + horizon + 1) if later is None else np.concatenate([data.dates[n], later])
-    ours, repeated = (_forecast.errors([forecasts[n]], [x], "test").by_target for forecasts in (made, naive))
+    later = None if data.calendar is None else data.calendar.ahead(data.times[n][-1], horizon)
+    axis = np.arange(1, len(x) + horizon + 1) if later is None else np.concatenate([data.times[n], later])
+    weights = None if _weights(data) is None else data.weights[n:n + 1]
+    ours, repeated = (_forecast.errors([forecasts[n]], [x], "test", weights).by_target for forecasts in (made, naive))
     panels = []
     for k, target in enumerate(data.targets):
-        observed = np.concatenate([x[:, k], np.full(horizon, np.nan)])
+        observed = np.concatenate([np.where(data.weights[n][:, k] > 0, x[:, k], np.nan), np.full(horizon, np.nan)])
         forecast = np.concatenate([np.where(np.arange(len(x)) < split.test_start, np.nan, made[n][:, k]), ahead[:, k]])
         title = (f"{_subject(data, n, k)} {data.steps(horizon)} ahead. RMSE on the last 20 %: network "
                  f"{_figure(ours[k], repeated[k])}, repeating the last value {_figure(repeated[k], repeated[k])}")

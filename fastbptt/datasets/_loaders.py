@@ -36,7 +36,7 @@ def load_sunspots(return_dates: bool = False) -> Any:
     Source: MONTHLY MEAN SUNSPOT NUMBERS, US National Geophysical Data Center; public domain. Taken from the file that
     statsmodels ships.
     """
-    return _monthly("sunspots.csv", return_dates)
+    return _load_monthly("sunspots.csv", return_dates)
 
 
 def load_airline_passengers(return_dates: bool = False) -> Any:
@@ -61,7 +61,7 @@ def load_airline_passengers(return_dates: bool = False) -> Any:
     Source: series G of Box and Jenkins 1976, Time Series Analysis: Forecasting and Control; published figures, with
     which no terms are stated. Taken from the file that aeon ships.
     """
-    return _monthly("airline_passengers.csv", return_dates)
+    return _load_monthly("airline_passengers.csv", return_dates)
 
 
 def load_japanese_vowels(split: str = "train") -> tuple[list[np.ndarray], np.ndarray]:
@@ -94,20 +94,20 @@ def load_japanese_vowels(split: str = "train") -> tuple[list[np.ndarray], np.nda
     files that aeon ships. Paper: Kudo, Toyama and Shimbo 1999, Multidimensional curve classification using
     passing-through regions, Pattern Recognition Letters 20:1103.
     """
-    rows = np.loadtxt(_lines(f"japanese_vowels_{_checks.choose('split', split, SPLITS)}.csv"), delimiter=",")
+    rows = np.loadtxt(_data_lines(f"japanese_vowels_{_checks.choose('split', split, SPLITS)}.csv"), delimiter=",")
     first = np.flatnonzero(np.diff(rows[:, 0], prepend=0))  # the first row of each utterance
     X = [utterance.copy() for utterance in np.split(rows[:, 2:], first[1:])]
     return X, rows[first, 1].astype(np.intp) - 1
 
 
-def _monthly(name, return_dates):
-    """Return the column of a file as (1, T, 1), and its months if requested."""
-    months, values = zip(*(line.split(",") for line in _lines(name)))
+def _load_monthly(name, return_dates):
+    """Return the column of a packaged file as (1, T, 1), and with `return_dates` a pair with its months."""
+    months, values = zip(*(line.split(",") for line in _data_lines(name)))
     series = np.array(values, np.float64).reshape(1, -1, 1)
     return (series, np.array(months, "datetime64[M]")) if return_dates else series
 
 
-def _lines(name):
+def _data_lines(name):
     """Return the lines of a packaged CSV file below its comments and its header."""
     lines = (resources.files(__package__) / name).read_text(encoding="ascii").splitlines()
     return [line for line in lines if not line.startswith("#")][1:]

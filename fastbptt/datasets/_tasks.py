@@ -63,7 +63,7 @@ def adding_problem(batch_size: Int, length: Int, *,
     if none of 10,000 new sequences is wrong. `fraction_wrong` takes 0.04 for the absolute error, or with tolerance=0.2 the
     squared one. The constant 0.5 has a mean squared error of 1/24, and 84.6 % wrong by 0.04.
     """
-    rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=10)
+    rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=10)
     X = np.zeros((T, B, 2))
     X[..., 0] = rng.random((T, B))
     sequences = np.arange(B)
@@ -71,7 +71,7 @@ def adding_problem(batch_size: Int, length: Int, *,
     X[marked, sequences, 1] = 1
     D = np.full((T, B, 1), np.nan)
     D[-1, :, 0] = X[marked, sequences, 0].mean(axis=0)
-    return X, D, _only_last(T, B)
+    return X, D, _weights_at_end(T, B)
 
 
 def temporal_order(batch_size: Int, length: Int, *,
@@ -113,7 +113,7 @@ def temporal_order(batch_size: Int, length: Int, *,
     new sequences is wrong. (In 1997 every output had to be within 0.3 of its target.) Loss: cross_entropy, log 4 = 1.386 for
     a guess.
     """
-    rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=10)
+    rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=10)
     symbols = rng.integers(2, 6, size=(T, B))
     first, second = rng.integers(2, size=(2, B))
     sequences = np.arange(B)
@@ -121,7 +121,7 @@ def temporal_order(batch_size: Int, length: Int, *,
     symbols[T // 2 + rng.integers(T // 10, size=B), sequences] = second
     D = np.full((T, B), -1, np.intp)
     D[-1] = 2 * first + second
-    return np.eye(6)[symbols], D, _only_last(T, B)
+    return np.eye(6)[symbols], D, _weights_at_end(T, B)
 
 
 def copy_memory(batch_size: Int, delay: Int, *, symbols: Int = 10, categories: Int = 8,
@@ -164,7 +164,7 @@ def copy_memory(batch_size: Int, delay: Int, *, symbols: Int = 10, categories: I
     threshold for solved is defined. A sequence is right if every answer is. A network needs output_size = categories + 1.
     """
     symbols, categories = _checks.size("symbols", symbols), _checks.size("categories", categories)
-    rng, delay, B = _prepare(batch_size, delay, random_state, "delay", smallest=1)
+    rng, delay, B = _checked_arguments(batch_size, delay, random_state, "delay", smallest=1)
     T = delay + 2 * symbols
     shown = rng.integers(categories, size=(symbols, B))
     stream = np.full((T, B), categories)
@@ -205,7 +205,7 @@ def parity(batch_size: Int, length: Int, *, random_state: Seed = None) -> tuple[
     Transactions on Neural Networks 5:157) score only the end, which is far harder: ``weights[:-1] = 0``. Loss:
     cross_entropy with two outputs, log 2 = 0.693 for a guess.
     """
-    rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=1)
+    rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=1)
     ones = rng.integers(2, size=(T, B))
     return 2.0 * ones[..., None] - 1, np.cumsum(ones, axis=0) % 2, np.ones((T, B))
 
@@ -252,24 +252,27 @@ def fraction_wrong(Y: ArrayLike, D: ArrayLike, weights: ArrayLike | None = None,
     return float((due & ~right).any(axis=0).mean())
 
 
-def _prepare(batch_size, length, random_state, name, smallest):
-    """Return a generator, and the sizes T (or delay) and B, checked."""
+def _checked_arguments(batch_size, length, random_state, name, smallest):
+    """Return a Generator, and the sizes T (or delay) and B. Raise TypeError or ValueError if an argument is wrong.
+
+    B is `batch_size`. `name` is the name of the argument `length` in messages, and `smallest` its least value.
+    """
     _checks.size("batch_size", batch_size)  # the first argument is checked first
     T = _checks.size(name, length, smallest)
-    rng, B = _generator(batch_size, random_state)
+    rng, B = _checked_generator(batch_size, random_state)
     return rng, T, B
 
 
-def _generator(batch_size, random_state):
-    """Return a generator, and the size B, checked."""
+def _checked_generator(batch_size, random_state):
+    """Return the Generator for `random_state`, and the size B, which is `batch_size`."""
     B = _checks.size("batch_size", batch_size)
     if isinstance(random_state, np.random.Generator):
         return random_state, B
     return np.random.default_rng(None if random_state is None else _checks.seed("random_state", random_state)), B
 
 
-def _only_last(T, B):
-    """Return weights (T, B) of an answer that is due at the end."""
+def _weights_at_end(T, B):
+    """Return weights (T, B) of an answer that is due at the last step: 1 there, else 0."""
     weights = np.zeros((T, B))
     weights[-1] = 1
     return weights

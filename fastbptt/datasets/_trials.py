@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _checks
-from ._tasks import _generator, _prepare
+from ._tasks import _checked_generator, _checked_arguments
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -75,16 +75,16 @@ def perceptual_decision(batch_size: Int, *, fixation: Float = 100, stimulus: Flo
     counts the trials with an output nearer to the other target at any step with a weight. An observer who sums the evidence
     is right in a fraction Φ(c √(n/2) / noise) of the trials with n steps of stimulus.
     """
-    rng, B = _generator(batch_size, random_state)
+    rng, B = _checked_generator(batch_size, random_state)
     dt = _checks.number("dt", dt, 0)
     noise = _checks.number("noise", noise, 0, low_allowed=True)
     coherences = np.array([_checks.number("a coherence", c, 0, np.nextafter(1, 2), low_allowed=True)
                            for c in np.atleast_1d(coherences).tolist()])
     if not len(coherences):
         raise ValueError("coherences must hold at least one")
-    shown, delays = _steps("fixation", fixation, dt), _range("delay", delay, dt)
-    gone = shown + _steps("stimulus", stimulus, dt)
-    answer = _steps("decision", decision, dt)
+    shown, delays = _duration_in_steps("fixation", fixation, dt), _range_in_steps("delay", delay, dt)
+    gone = shown + _duration_in_steps("stimulus", stimulus, dt)
+    answer = _duration_in_steps("decision", decision, dt)
     T = gone + delays[1] + answer
     due = gone + rng.integers(delays[0], delays[1] + 1, size=B)
     choice, c = rng.integers(2, size=B), rng.choice(coherences, size=B)
@@ -147,12 +147,12 @@ def delayed_match_to_sample(batch_size: Int, *, items: Int = 4, fixation: Float 
     outputs, log 2 = 0.693 for a guess. Nothing better is possible without a memory of the first item.
     """
     items = _checks.size("items", items, 2)
-    rng, B = _generator(batch_size, random_state)
+    rng, B = _checked_generator(batch_size, random_state)
     dt = _checks.number("dt", dt, 0)
     noise = _checks.number("noise", noise, 0, low_allowed=True)
-    shown, delays = _steps("fixation", fixation, dt), _range("delay", delay, dt)
-    gone = shown + _steps("sample", sample, dt)
-    second, answer = _steps("test", test, dt), _steps("decision", decision, dt)
+    shown, delays = _duration_in_steps("fixation", fixation, dt), _range_in_steps("delay", delay, dt)
+    gone = shown + _duration_in_steps("sample", sample, dt)
+    second, answer = _duration_in_steps("test", test, dt), _duration_in_steps("decision", decision, dt)
     T = gone + delays[1] + second + answer
     begin = gone + rng.integers(delays[0], delays[1] + 1, size=B)  # of the second item
     match, first = rng.integers(2, size=B), rng.integers(items, size=B)
@@ -206,7 +206,7 @@ def flip_flop(batch_size: Int, length: Int, *, bits: Int = 3, probability: Float
     `bits`.
     """
     bits, probability = _checks.size("bits", bits), _checks.number("probability", probability, 0, np.nextafter(1, 2))
-    rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=1)
+    rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=1)
     there = rng.random((T, B, bits)) < probability
     there[0] = True
     X = there * rng.choice((-1.0, 1.0), size=(T, B, bits))
@@ -248,27 +248,27 @@ def sine_generation(batch_size: Int, length: Int, *, frequencies: Int = 51,
     time constants. Y = 0 has a mean squared error near ½.
     """
     n = _checks.size("frequencies", frequencies, 2)
-    rng, T, B = _prepare(batch_size, length, random_state, "length", smallest=1)
+    rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=1)
     j = rng.integers(n, size=B)
     X = np.broadcast_to((j / n + 0.25)[:, None], (T, B, 1)).copy()
     omega = np.linspace(0.1, 0.6, n)[j]
     return X, np.sin(omega * np.arange(T)[:, None])[..., None], np.ones((T, B))
 
 
-def _steps(name, duration, dt, smallest=1):
-    """Return the number of steps of dt nearest to a duration. Both are in ms."""
+def _duration_in_steps(name, duration, dt, smallest=1):
+    """Return the number of steps of dt nearest to a duration. Both are in ms. Raise ValueError if it is below `smallest`."""
     steps = round(_checks.number(name, duration, 0, low_allowed=True) / dt)
     if steps < smallest:
         raise ValueError(f"{name} must last at least {smallest} step of dt={dt:g} ms, got {duration} ms")
     return _checks.size(f"{name} in steps", steps, smallest)
 
 
-def _range(name, duration, dt):
-    """Return the least and largest number of steps of a duration, or of a pair of durations."""
+def _range_in_steps(name, duration, dt):
+    """Return the least and largest number of steps of a duration in ms, or of a pair (shortest, longest) of durations."""
     pair = duration if isinstance(duration, (tuple, list)) else (duration, duration)
     if len(pair) != 2:
         raise ValueError(f"{name} must be a number or a pair of them, got {duration!r}")
-    low, high = (_steps(name, end, dt, 0) for end in pair)
+    low, high = (_duration_in_steps(name, end, dt, 0) for end in pair)
     if low > high:
         raise ValueError(f"{name} must go from the shorter to the longer, got {duration!r}")
     return low, high

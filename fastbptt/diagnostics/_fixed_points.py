@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _plots, _checks, reference
-from ._networks import one_layer, state_width, states_and_inputs, with_options
+from ._networks import require_one_layer, state_width, states_and_inputs, with_options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -175,32 +175,38 @@ def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Fl
     ----------
     Sussillo and Barak 2013, Neural Computation 25:626.
     """
-    network = with_options(one_layer(network), dtype="float64")
+    network = with_options(require_one_layer(network), dtype="float64")
     starts = check_starts(network, starts)
     _, X = states_and_inputs(network, starts[0], X)
     if X.ndim != (0 if network.one_hot else 1):
         raise ValueError(f"X must be one input {'id' if network.one_hot else f'(I,) = ({network.input_size},)'}, got {X.shape}")
     _checks.finite("X", X, "i")
-    return find(network, X, starts, _checks.number("max_speed", max_speed, 0),
+    return search(network, X, starts, _checks.number("max_speed", max_speed, 0),
                               _checks.number("distance", distance, 0, low_allowed=True))
 
 
-def find(network, x, starts, max_speed, distance):
-    """Find the points for `diagnostics.fixed_points`. The network is float64 and the arguments are checked."""
+def search(network, x, starts, max_speed, distance):
+    """Search for fixed and slow points from each start and return the FixedPoints, for `diagnostics.fixed_points`.
+
+    The network is float64 and the arguments are checked: x (I,) or a category index, starts (n, H). Points with q above
+    `max_speed` are left out, and points within `distance` are merged.
+    """
     import scipy.optimize  # slow to import: a fifth of a second
 
     p, options = network.parameters, network._engines["reference"].options
     # (F(S) − S) / λ is F(S) − S of the same network with λ = 1. Computed like this, it has the same bits for every dt, and
     # nothing cancels if λ is small.
-    whole = options | {"leak": 1.0}
+    without_leak, parameters = options | {"leak": 1.0}, {name: value for name, value in p.items() if name != "leak_logit"}
 
     def change(S):
-        return reference.next_state(p, S, x, **whole) - S
+        """Return (F(S) − S) / λ for a state S (H,), whose squared norm is minimised."""
+        return reference.next_state(parameters, S, x, **without_leak) - S
 
-    def by_state(S):
-        return reference.jacobian(p, S, x, **whole) - np.eye(len(S))
+    def jacobian_of_change(S):
+        """Return the derivative of `change` by S, (H, H)."""
+        return reference.jacobian(parameters, S, x, **without_leak) - np.eye(len(S))
 
-    ends = [scipy.optimize.least_squares(change, start, by_state, method="lm", ftol=1e-15, xtol=1e-15, gtol=1e-15)
+    ends = [scipy.optimize.least_squares(change, start, jacobian_of_change, method="lm", ftol=1e-15, xtol=1e-15, gtol=1e-15)
             for start in starts]
     slow = sorted((end for end in ends if end.cost <= max_speed), key=lambda end: end.cost)
     points, speed, found = [], [], []
@@ -231,6 +237,10 @@ def _principal_axes(states):
 
 
 def check_starts(network, starts):
+    """Return the argument `starts` as a float64 array (n, H), or (n, 2H) for an LSTM.
+
+    Raise ValueError for another shape or NaN.
+    """
     starts = _checks.array("starts", starts, np.float64)
     width = state_width(network)
     if starts.ndim != 2 or starts.shape[1] != width or len(starts) == 0:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _plots, _checks, reference
 from ..backends.arguments import Batch, CallOptions
-from ._networks import in_steps
+from ._networks import with_errors_of_steps
 from ._states import describe_saturation, saturation_and_gates
 from ._weights import Spectrum, spectrum
 
@@ -31,11 +31,12 @@ class _Distances:
     t: int
     dt: float | None
 
-    def _own(self):
-        """Return ‖∂E_t/∂S_t‖ of each error (n,)."""
+    def _norms_at_own_step(self):
+        """Return ‖∂E_t/∂S_t‖ of each error (n,): the norm at the error's own step, by which `ratios` divides."""
         return self.norms[np.arange(len(self.errors)), self.errors]
 
-    def _letter(self):
+    def _state_letter(self):
+        """Return the letter of the state in texts and labels: S, or h and c for the parts of an LSTM's state."""
         return "S"
 
     @property
@@ -46,7 +47,7 @@ class _Distances:
         """
         ratios = np.full((len(self.errors), self.errors.max(initial=-1) + 1), np.nan)
         with np.errstate(over="ignore"):
-            for row, t, norms, own in zip(ratios, self.errors, self.norms, self._own()):
+            for row, t, norms, own in zip(ratios, self.errors, self.norms, self._norms_at_own_step()):
                 if 0 < own < np.inf:
                     row[:t + 1] = norms[t::-1] / own
         return ratios[~np.isnan(ratios[:, :1]).any(axis=1)]
@@ -66,7 +67,7 @@ class _Distances:
         It is exp of the slope of log `by_distance`, by least squares over k >= 1. Each distance is weighted by the number of
         errors that reach it. It is NaN if the gradient is finite and not 0 at fewer than two distances.
         """
-        return float(np.exp(self._fit()[0]))
+        return float(np.exp(self._fit_rate()[0]))
 
     @property
     def verdict(self) -> str:
@@ -78,13 +79,16 @@ class _Distances:
         curve = self.by_distance
         if len(curve) > 1 and (curve[1:] == 0).sum() > len(curve) / 2:
             return "vanishes"
-        total = self._fit()[0] * (len(curve) - 1)
+        total = self._fit_rate()[0] * (len(curve) - 1)
         if np.isnan(total):
             return "unknown"
         return "vanishes" if total < -np.log(10) else "explodes" if total > np.log(10) else "persists"
 
-    def _fit(self):
-        """Return slope and intercept of log `by_distance`."""
+    def _fit_rate(self):
+        """Return slope and intercept of the line fitted to log `by_distance` over k >= 1.
+
+        Both are NaN if the gradient is finite and not 0 at fewer than two distances.
+        """
         curve = self.by_distance
         k = np.arange(len(curve))
         fitted = (k > 0) & (curve > 0) & (curve < np.inf)
@@ -95,17 +99,17 @@ class _Distances:
 
     def _describe_rate(self):
         """Return a sentence about how fast the gradient shrinks or grows."""
-        letter = self._letter()
+        letter = self._state_letter()
         gradient, own = ("The gradient" if letter == "S" else f"The gradient of {letter}"), "S" if letter == "S" else "h"
         curve, verdict, factor = self.by_distance, self.verdict, self.factor
         if not len(curve):
             return "No error has a gradient."
-        of = f"of {len(self.ratios)} errors" if len(self.ratios) > 1 else f"of the error at step {self.t}"
+        errors = f"of {len(self.ratios)} errors" if len(self.ratios) > 1 else f"of the error at step {self.t}"
         if verdict == "unknown":
-            return f"{gradient} {of} cannot be judged: it goes back {_steps(len(curve) - 1)}."
-        lead = f"{gradient} {of}, up to {_steps(len(curve) - 1)} back, "
+            return f"{gradient} {errors} cannot be judged: it goes back {_counted_steps(len(curve) - 1)}."
+        lead = f"{gradient} {errors}, up to {_counted_steps(len(curve) - 1)} back, "
         if np.isnan(factor):
-            return f"{lead}vanishes: it is exactly 0 from {_steps(1 + int((curve[1:] > 0).sum()))} back on."
+            return f"{lead}vanishes: it is exactly 0 from {_counted_steps(1 + int((curve[1:] > 0).sum()))} back on."
         rate = (f"with each step back it is multiplied by {factor:.4g} (fitted to the medians of ‖∂E_t/∂{letter}_{{t−k}}‖ / "
                 f"‖∂E_t/∂{own}_t‖)")
         if verdict == "persists":
@@ -113,11 +117,14 @@ class _Distances:
         shrinks = verdict == "vanishes"
         time = np.log(2) / abs(np.log(factor))
         beyond = 1 + np.flatnonzero(curve[1:] < 0.01 if shrinks else curve[1:] > 100)
-        end = f"{'under 1 %' if shrinks else 'over 100 times as large'} from {_steps(int(beyond[0]))} back on" if len(beyond) else (
-            f"still {curve[-1]:.2g} of it after {_steps(len(curve) - 1)}")
+        if len(beyond):
+            bound = "under 1 %" if shrinks else "over 100 times as large"
+            end = f"{bound} from {_counted_steps(int(beyond[0]))} back on"
+        else:
+            end = f"still {curve[-1]:.2g} of it after {_counted_steps(len(curve) - 1)}"
         clock = "" if self.dt is None else f" ({time * self.dt:.3g} in the unit of dt)"
         return (f"{lead}{verdict}: {rate}, which {'halves' if shrinks else 'doubles'} it every "
-                f"{_steps(float(f'{time:.3g}'))}{clock}; {end}.")
+                f"{_counted_steps(float(f'{time:.3g}'))}{clock}; {end}.")
 
 
 @dataclass(frozen=True)
@@ -145,10 +152,12 @@ class MemoryFlow(_Distances):
     own: np.ndarray
     dt: float | None = None
 
-    def _own(self):
+    def _norms_at_own_step(self):
+        """Return ‖∂E_t/∂h_t‖ of each error (n,), because the error of step t does not read c_t."""
         return self.own
 
-    def _letter(self):
+    def _state_letter(self):
+        """Return "c"."""
         return "c"
 
 
@@ -197,7 +206,8 @@ class GradientFlow(_Distances):
     dt: float | None = None
     c: MemoryFlow | None = None
 
-    def _letter(self):
+    def _state_letter(self):
+        """Return "S", or "h" for an LSTM."""
         return "S" if self.c is None else "h"
 
     def describe(self) -> str:
@@ -207,6 +217,7 @@ class GradientFlow(_Distances):
         return "\n".join(line for line in lines if line)
 
     def _describe_terms(self):
+        """Return a sentence that says how many of the last terms make up 90 % of ∂E_t/∂W_s, or "" without finite terms."""
         total = self.terms_W_s.sum()
         if not 0 < total < np.inf:
             return ""
@@ -215,6 +226,7 @@ class GradientFlow(_Distances):
                 "norms.")
 
     def _describe_products(self):
+        """Return a line with the norms of products of step Jacobians at some distances, or "" if there are none."""
         if not self.products.size:
             return ""
         norms = np.median(self.products, axis=1)[::-1]
@@ -233,23 +245,24 @@ class GradientFlow(_Distances):
         """
         norms = {"h": self.norms} if self.c is None else {"h": self.norms, "c": self.c.norms}
         _checks.choose("part", part or "h", list(norms))
-        letter = self._letter()
+        letter = self._state_letter()
         if len(self.errors) == 1:
-            shown = {letter if name == "h" else name: of[0, :self.t + 1] for name, of in norms.items() if part in (None, name)}
+            shown = {letter if name == "h" else name: rows[0, :self.t + 1] for name, rows in norms.items()
+                     if part in (None, name)}
             return _plots.one_error(ax, self.t, shown, self.dt)
         if self.c is None:
             return _plots.heat_map(ax, self.errors, self.norms, self.dt)
-        return _plots.parts(ax, part, lambda ax, name: _plots.heat_map(ax, self.errors, norms[name], self.dt, name))
+        return _plots.draw_parts(ax, part, lambda ax, name: _plots.heat_map(ax, self.errors, norms[name], self.dt, name))
 
     def plot_distance(self, ax: Any = None) -> Any:
         """Draw `by_distance` with the fitted rate, and `products`, by steps back, and return the Axes. Needs matplotlib.
 
         For an LSTM, it also draws `c.by_distance`.
         """
-        slope, intercept = self._fit()
+        slope, intercept = self._fit_rate()
         fit = None if np.isnan(slope) else np.exp(intercept + slope * np.arange(len(self.by_distance)))
-        return _plots.distance(ax, self.ratios[:, :len(self.by_distance)], fit, self.products, self.t, self.dt, self._letter(),
-                               None if self.c is None else self.c.by_distance)
+        return _plots.distance(ax, self.ratios[:, :len(self.by_distance)], fit, self.products, self.t, self.dt,
+                               self._state_letter(), None if self.c is None else self.c.by_distance)
 
     def plot_terms(self, ax: Any = None) -> Any:
         """Draw `terms_W_s` and `terms_W_x` by step, and return the Axes. Needs matplotlib."""
@@ -293,7 +306,7 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
     Vanishing and exploding: Bengio, Simard and Frasconi 1994, IEEE Transactions on Neural Networks 5:157; Pascanu, Mikolov
     and Bengio 2013, ICML.
     """
-    network, X, D, weights, initial_state, steps = in_steps(network, X, D, weights, initial_state, lengths)
+    network, X, D, weights, initial_state, steps = with_errors_of_steps(network, X, D, weights, initial_state, lengths)
     T, sequences = len(X), _checks.size("sequences", sequences, smallest=0)
     if t is not None:
         t = _checks.size("t", t, smallest=-(2**31))
@@ -317,24 +330,30 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
 
 
 def _term_norms(network, X, D, weights, initial_state, t, backend):
-    """Return norms of the terms of ∂E_t/∂W_s and ∂E_t/∂W_x. E_t is linear in its weights: group sequences by weight."""
+    """Return the Frobenius norms of the terms of ∂E_t/∂W_s and of ∂E_t/∂W_x, two arrays (t + 1,).
+
+    E_t is linear in its weights, and `gradient_terms` takes none. So the sequences of each weight are computed together.
+    """
     m = np.ones(X.shape[1]) if weights is None else weights[t]
     sums = {"W_s": 0.0, "W_x": 0.0}
     for weight in np.unique(m[m > 0]):
         rows = np.flatnonzero(m == weight)
         start = None if initial_state is None else initial_state[rows]
-        terms = network.gradient_terms(X[:, rows], _readable(D[:, rows], t), t, initial_state=start, backend=backend)
+        terms = network.gradient_terms(X[:, rows], _targets_of_one_step(D[:, rows], t), t, initial_state=start, backend=backend)
         sums = {name: sums[name] + weight * terms[name] for name in sums}
     return [np.linalg.norm(sums[name], axis=(1, 2)) if m.any() else np.zeros(t + 1) for name in sums]
 
 
-def _readable(D, t):
+def _targets_of_one_step(D, t):
     """Return D with the targets of step t at all steps, as other steps may have no valid targets."""
     return np.ascontiguousarray(np.broadcast_to(D[t], D.shape))
 
 
 def _product_norms(network, S, X, t):
-    """Return ‖∂S_t/∂S_i‖₂ (t+1, n) for the states S (T+1, n, H). Norms are kept as logarithms, as products overflow."""
+    """Return ‖∂S_t/∂S_i‖₂ (t + 1, n), the norms of products of step Jacobians along the states S (T + 1, n, H) with inputs X.
+
+    Norms are kept as logarithms, as products overflow.
+    """
     p, options = network.parameters, network._engines["reference"].options
     n, H = S.shape[1:]
     logarithms = np.zeros((t + 1, n))
@@ -350,7 +369,10 @@ def _product_norms(network, S, X, t):
 
 
 def _spectral_norms(product, v, *, exact=64, iterations=12):
-    """Return the largest singular value of each matrix (n, H, H), and the final vectors of the power iteration."""
+    """Return the largest singular value of each matrix `product` (n, H, H), and the vectors (n, H) of the power iteration.
+
+    Up to H = `exact` a singular value decomposition replaces the power iteration, which starts at the vectors v.
+    """
     if product.shape[-1] <= exact:
         return np.linalg.svd(product, compute_uv=False)[:, 0] if len(product) else np.zeros(0), v
     for _ in range(iterations):
@@ -360,5 +382,6 @@ def _spectral_norms(product, v, *, exact=64, iterations=12):
     return np.linalg.norm(np.einsum("nij,nj->ni", product, v), axis=1), v
 
 
-def _steps(n):
+def _counted_steps(n):
+    """Return a number with its noun, "1 step" or "2.5 steps"."""
     return f"{n:g} step" if n == 1 else f"{n:g} steps"

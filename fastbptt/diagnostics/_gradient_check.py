@@ -56,7 +56,7 @@ class GradientCheck:
                    for column, errors in self.errors.items() for error in errors.values())
 
     def describe(self) -> str:
-        """Return a table of the errors."""
+        """Return a table of the errors, with a row for each parameter, and the verdict."""
         head = f"{'':14}{'entries':>8}" + "".join(f"{column:>20}" for column in self.errors)
         rows = [f"∂E/∂{name:<11}{self.entries[name]:>7}" + "".join(f"{errors[name]:>20.1e}"
                 for errors in self.errors.values()) for name in self.entries]
@@ -97,11 +97,11 @@ def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = No
     data = {"X": X, "D": D, "weights": weights, "initial_state": network._as_given(initial_state)}
     options = network._engines["reference"].options
     networks = {dtype: with_options(network, dtype=dtype) for dtype in ("float64", "float32")}
-    torn = _torn(networks, data)
-    if torn.any():
+    uncertain = _across_kinks(networks, data)
+    if uncertain.any():
         if weights is None:
-            weights = np.ones(torn.shape, network.dtype)
-        data["weights"] = np.where(torn if weights.ndim == torn.ndim else torn[..., None], 0, weights)
+            weights = np.ones(uncertain.shape, network.dtype)
+        data["weights"] = np.where(uncertain if weights.ndim == uncertain.ndim else uncertain[..., None], 0, weights)
     parameters = {name: value.astype(complex) for name, value in networks["float64"].parameters.items()}
     held = reference.flows(networks["float64"].parameters, **data, **options) if options["omega"] else {}
 
@@ -122,7 +122,7 @@ def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = No
         _, gradients = networks[dtype].loss_and_gradients(**data, backend=backend)
         errors[f"{backend} {dtype}"] = {
             name: _relative_error(gradients[name].flat[chosen[name]], derivative[name]) for name in parameters}
-    return GradientCheck(errors, {name: len(index) for name, index in chosen.items()}, int(torn.sum()),
+    return GradientCheck(errors, {name: len(index) for name, index in chosen.items()}, int(uncertain.sum()),
                          options["omega"])
 
 
@@ -130,8 +130,12 @@ BACKENDS = (("reference", "float64"), ("core", "float64"), ("core", "float32"))
 KINKED_UNITS, KINKED_LOSSES = ("relu", "leaky_relu"), ("absolute_error", "quantile")
 
 
-def _torn(networks, data):
-    """Return which errors (T, B), or (B,), lie on different sides of a kink in the networks: of the loss, or of a unit before."""
+def _across_kinks(networks, data):
+    """Return which errors get no weight: those that lie on different sides of a kink in the three networks of BACKENDS.
+
+    The result is a bool array (T, B), or (B,) with output="last". The kinks are those of the loss, and of units that an error
+    depends on. `networks` has a network for each dtype, and `data` the arguments of `loss_and_gradients`.
+    """
     units, outputs = [], []
     for backend, dtype in BACKENDS:
         net = networks[dtype]
@@ -143,35 +147,46 @@ def _torn(networks, data):
         else:
             rates = R[0] if R else S
             rates = rates if isinstance(rates, tuple) else (rates,)
-            units.append(np.concatenate([np.sign(of_one[-len(X):] if len(X) else of_one[:0]) for of_one in rates], axis=-1))
+            units.append(np.concatenate([np.sign(of_layer[-len(X):] if len(X) else of_layer[:0]) for of_layer in rates],
+                                        axis=-1))
         # D may be NaN where there is no weight
         outputs.append(np.nan_to_num(np.sign(Y - np.tile(D, Y.shape[-1] // D.shape[-1]))) if D.ndim == Y.ndim else Y)
     loss = net.loss[0] if isinstance(net.loss, tuple) else net.loss
-    torn = np.zeros(outputs[0].shape[:-1], bool)
+    uncertain = np.zeros(outputs[0].shape[:-1], bool)
     if loss in KINKED_LOSSES:
-        torn |= (_differ(outputs)).any(axis=-1)
+        uncertain |= (_signs_differ(outputs)).any(axis=-1)
     if net.activation in KINKED_UNITS:
-        of_units = _differ(units).any(axis=-1)  # (T, B); later errors depend on these units
-        torn |= (np.logical_or.accumulate(of_units) if torn.ndim == 2 and not net.bidirectional else of_units.any(axis=0))
-    return torn
+        of_units = _signs_differ(units).any(axis=-1)  # (T, B); later errors depend on these units
+        uncertain |= (np.logical_or.accumulate(of_units) if uncertain.ndim == 2 and not net.bidirectional
+                      else of_units.any(axis=0))
+    return uncertain
 
 
 def _signs_of_gated(network, X, initial_state):
-    """Return the signs (T, B, n) of all values of g1 in the reference, at the network's precision. The core does not return them."""
+    """Return the signs (T, B, n) of all values of g1 in the reference, at the network's precision.
+
+    The core does not return them.
+    """
     engine = network._engines["reference"]
     _, _, _, R = reference.forward(network.parameters, X, engine._states(initial_state), return_rates=True, **engine.options)
-    names = _cells.of(network._config).saves
-    return np.concatenate([np.sign(part) for of_one in (R if isinstance(R, tuple) else (R,))
-                           for name, part in zip(names, np.split(of_one, len(names), axis=-1)) if name in ("n", "g", "tanh_c")],
+    row = _cells.of(network._config)
+    return np.concatenate([np.sign(part) for of_layer in (R if isinstance(R, tuple) else (R,))
+                           for name, part in zip(row.saves, np.split(of_layer, len(row.saves), axis=-1))
+                           if name in (row.candidate, "tanh_c")],
                           axis=-1)
 
 
-def _differ(signs):
+def _signs_differ(signs):
+    """Return where the first of three arrays of signs differs from either of the others."""
     return (signs[0] != signs[1]) | (signs[0] != signs[2])
 
 
 def _penalties(parameters, data, options, held):
-    """Return the penalties of the reference, with the states and gradients of Ω held fixed."""
+    """Return the penalties of the reference for complex parameters, with the states and gradients of Ω held fixed.
+
+    `data` has the arguments of `loss_and_gradients`, and `held` those of `reference.spread` (Ω) for each recurrence, by the
+    suffix of its parameters.
+    """
     effective = reference.effective(parameters, options["maps"])
     total = reference.penalty(effective, options["l1"], options["l2"])
     if options["rate_penalty"]:
@@ -181,6 +196,10 @@ def _penalties(parameters, data, options, held):
 
 
 def _relative_error(value, truth):
+    """Return the largest error of the array `value`, relative to the largest entry of `truth`.
+
+    If `truth` is 0 everywhere, return the largest |value|.
+    """
     if len(truth) == 0:
         return 0.0
     largest = np.abs(truth).max()

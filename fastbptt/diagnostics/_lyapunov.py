@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _checks, _plots, reference
 from ..threads import policy as _threading
-from ._networks import one_layer, state_width, with_options
+from ._networks import require_one_layer, state_width, with_options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -115,7 +115,8 @@ class LyapunovExponents:
                  "unknown": "too few steps to estimate its error"}[self.verdict]
         error = "" if np.isnan(self.errors[0]) else f" ± {self.errors[0]:.2g}"
         if self.verdict in ("chaotic", "stable") and np.isfinite(self.largest) and self.largest:
-            words += f" by a factor of e every {_threes(1 / abs(self.largest))} {'steps' if self.dt is None else 'in the unit of dt'}"
+            time = _three_digits(1 / abs(self.largest))
+            words += f" by a factor of e every {time} {'steps' if self.dt is None else 'in the unit of dt'}"
         spread = "" if B == 1 else f", standard deviation over sequences {self.spread[0]:.2g}"
         counts = (f"{self.steps[0]} steps" if (self.steps == self.steps[0]).all()
                   else f"{self.steps.min()} to {self.steps.max()} steps")
@@ -201,7 +202,7 @@ def lyapunov_exponents(network: RNN, X: ArrayLike, initial_state: ArrayLike | No
     >>> found.verdict
     'chaotic'
     """
-    network = with_options(one_layer(network), dtype="float64")
+    network = with_options(require_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
     T, B = X.shape[:2]
     width = state_width(network)
@@ -222,12 +223,16 @@ def lyapunov_exponents(network: RNN, X: ArrayLike, initial_state: ArrayLike | No
     X = np.where(there if network.one_hot else there[..., None], X, 0)  # padding may be NaN
     _checks.finite("the states of the network", run.S, "tbh")
     Q = np.tile(np.linalg.qr(rng.standard_normal((width, k)))[0], (B, 1, 1))
-    growth = _growth(network, run.S, X, Q, ends, warm_up, qr_every)
+    growth = _log_growth(network, run.S, X, Q, ends, warm_up, qr_every)
     return _summary(growth / (1.0 if network.dt is None else network.dt), ends - warm_up, warm_up, width, network.dt)
 
 
-def _growth(network, S, X, Q, ends, warm_up, qr_every):
-    """Return log |diag R| of the steps after the warm-up (n, B, k), spread evenly over the steps between decompositions."""
+def _log_growth(network, S, X, Q, ends, warm_up, qr_every):
+    """Return log |diag R| of the steps after the warm-up (n, B, k), spread evenly over the steps between decompositions.
+
+    These are the logarithms of the growth of k disturbances. S (T + 1, B, W) are the states under inputs X, Q (B, W, k) the
+    initial disturbances, and `ends` (B,) the numbers of steps of the sequences.
+    """
     p, options = network.parameters, network._engines["reference"].options
     (T, B), (_, W, k) = X.shape[:2], Q.shape
     growth = np.zeros((T - warm_up, B, k))
@@ -251,7 +256,10 @@ def _growth(network, S, X, Q, ends, warm_up, qr_every):
 
 
 def _summary(growth, steps, warm_up, width, dt):
-    """Return the result for the rates of growth (n, B, k), 0 after a sequence's end."""
+    """Return the LyapunovExponents for the rates of growth (n, B, k) per unit of time, 0 after a sequence's end.
+
+    `steps` (B,) are the numbers of steps after the warm-up. `width` is the number of exponents that the network has.
+    """
     n, B, _ = growth.shape
     of_sequences = growth.sum(axis=0) / steps[:, None]
     exponents = of_sequences.mean(axis=0)
@@ -270,12 +278,12 @@ def _summary(growth, steps, warm_up, width, dt):
 
 
 def _variance_of_mean(growth):
-    """Return the variance of the mean (k,) of the rates (n, k) of one sequence, from the means of BLOCKS parts."""
+    """Return the variance of the mean (k,) of the rates of growth (n, k) of one sequence, from the means of BLOCKS parts."""
     if len(growth) < BLOCKS:
         return np.full(growth.shape[1], np.nan)
     return np.var([part.mean(axis=0) for part in np.array_split(growth, BLOCKS)], axis=0, ddof=1) / BLOCKS
 
 
-def _threes(number):
-    """Return the number with three digits."""
+def _three_digits(number):
+    """Return the number as text with three digits."""
     return f"{number:.3g}"

@@ -8,27 +8,34 @@ from __future__ import annotations
 import numpy as np
 
 from .. import _checks
-from ..options import declaration as _options
+from ..options import declaration as _options, units as _units
 
 CONSTRAINTS = _options.names(lambda option: option.constrains)
 
 
-def one_layer(network):
+def require_one_layer(network):
+    """Return the network, with effective parameters in place of parametrized ones.
+
+    Diagnostics then need not know about parametrizations. Raise TypeError unless it is an RNN, and ValueError unless it has
+    one layer and one direction.
+    """
     if not hasattr(network, "gradient_terms"):
         raise TypeError(f"network must be an RNN, got {type(network).__name__}")
     if not isinstance(network.hidden_size, int) or getattr(network, "bidirectional", False):
         raise ValueError(f"network must have one layer and one direction for diagnostics, got {network!r}")
-    if network._maps:  # replace the parameters by the effective ones
+    if network._maps or network.rank is not None:  # replace the parameters by the effective ones
         state, other = network.__getstate__(), network.copy()
         theta = np.concatenate([value.ravel() for value in network.effective_parameters().values()])
         config = {**state["config"], **{name: _options.kept_defaults()[name] for name in CONSTRAINTS}}
+        if _units.trains_leak(state["config"]):  # then leak_logit remains a parameter
+            config["trainable"] = {"leak": True}
         other.__setstate__({**state, "config": config, "theta": theta})
         return other
     return network
 
 
 def with_options(network, **options):
-    """Return the network with other options and its parameters converted."""
+    """Return a copy of the network with some options replaced, such as dtype, and its parameters converted to them."""
     other = network.copy()
     state = network.__getstate__()
     other.__setstate__({**state, "config": {**state["config"], **options}})
@@ -41,6 +48,10 @@ def state_width(network):
 
 
 def states_and_inputs(network, S, X):
+    """Return states S (..., H) and inputs X as arrays whose leading axes can be broadcast.
+
+    Raise ValueError for other shapes.
+    """
     S = _checks.array("S", S, np.float64)
     X = _checks.array("X", X, np.intp if network.one_hot else np.float64)
     width = state_width(network)
@@ -59,9 +70,13 @@ def states_and_inputs(network, S, X):
     return S, X
 
 
-def in_steps(network, X, D, weights, initial_state, lengths):
-    """Return a float64 network with an error at every step, arguments for it, and the number of steps (B,) of each sequence."""
-    given = with_options(one_layer(network), dtype="float64")
+def with_errors_of_steps(network, X, D, weights, initial_state, lengths):
+    """Return a float64 network with an error at every step, the arguments for it, and the steps (B,) of each sequence.
+
+    The arguments are X, D, weights and initial_state. Padding gets weight 0. With output="last", all steps except the last
+    get weight 0 too, and the network becomes one with output="sequence".
+    """
+    given = with_options(require_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = given._check_inputs(X, initial_state, lengths)
     D, weights = given._check_targets(X, D, weights, lengths)
     T, B = X.shape[:2]

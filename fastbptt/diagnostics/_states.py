@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _checks, _plots, reference
-from ._networks import one_layer, states_and_inputs, with_options
+from ._networks import require_one_layer, states_and_inputs, with_options
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 SATURATED = 0.1
 CLOSED, OPEN = 0.1, 0.9  # bounds of a gate's value (Karpathy, Johnson and Li 2015, arXiv:1506.02078)
-CANDIDATES = {"gru": "n", "lstm": "g"}  # the values of g1 that a gated cell may take up
-GATES = {"gru": ("r", "z"), "lstm": ("i", "f", "o")}
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,14 @@ class States:
         An LSTM has two parts, "h" and "c". `part` chooses one. Without `part` and `ax`, both are drawn side by side in a new
         figure, and the Axes of h is returned. Without `part`, a given `ax` receives h. Needs matplotlib.
         """
-        lstm = "f" in self.gates
-        _checks.choose("part", part or "h", ["h", "c"] if lstm else ["h"])
+        H = next((values.shape[-1] for values in self.gates.values()), self.S.shape[-1])
+        remembers = self.S.shape[-1] > H
+        _checks.choose("part", part or "h", ["h", "c"] if remembers else ["h"])
         S = self.S[:, sequence]
-        if not lstm:
+        if not remembers:
             return _plots.states(ax, S, self.dt)
         parts = dict(zip("hc", np.split(S, 2, axis=-1)))
-        return _plots.parts(ax, part, lambda ax, name: _plots.states(ax, parts[name], self.dt, name))
+        return _plots.draw_parts(ax, part, lambda ax, name: _plots.states(ax, parts[name], self.dt, name))
 
 
 def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *, lengths: ArrayLike | None = None,
@@ -93,7 +92,7 @@ def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *
     TypeError, ValueError
         If an argument has a wrong type or shape.
     """
-    network = with_options(one_layer(network), dtype="float64")
+    network = with_options(require_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
     _, _, run = network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend)
     steps = np.full(X.shape[1], len(X)) if lengths is None else lengths
@@ -123,14 +122,17 @@ def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
     TypeError, ValueError
         If the network, a shape or a category index is wrong.
     """
-    network = with_options(one_layer(network), dtype="float64")
+    network = with_options(require_one_layer(network), dtype="float64")
     return reference.jacobian(network.parameters, *states_and_inputs(network, S, X), **network._engines["reference"].options)
 
 
 def saturation_and_gates(network, run, X, steps):
-    """Return the fraction of units (T,) whose slope is under a tenth of the largest, and the gates (T, B, H) by name."""
+    """Return the fraction of units (T,) whose slope is under a tenth of the largest, and the gates (T, B, H) by name.
+
+    `run` is the result of `forward(X, return_states=True)`, and `steps` (B,) are the numbers of steps of the sequences.
+    """
     there = np.arange(len(X))[:, None] < steps
-    R, gates = _values(network, run, X, there)
+    R, gates = _slope_arguments_and_gates(network, run, X, there)
     g, dg = reference.ACTIVATIONS[network.activation]
     A = np.linspace(-20, 20, 4001)
     largest = dg(A if reference.reads_input(network.activation) else g(A)).max()
@@ -139,20 +141,26 @@ def saturation_and_gates(network, run, X, steps):
     return np.where(units > 0, (flat & there[..., None]).sum(axis=(1, 2)) / np.maximum(units, 1), np.nan), gates
 
 
-def _values(network, run, X, there):
-    """Return what the slopes g1' are functions of (T, B, H), and the gates by name."""
-    if network.cell not in GATES:
+def _slope_arguments_and_gates(network, run, X, there):
+    """Return the values (T, B, H) of which the slopes g1' are functions, and a dict of the gates.
+
+    `run` is the result of `forward(X, return_states=True)`, and `there` (T, B) says which steps are not padding. The values
+    are rates or pre-activations, depending on the activation.
+    """
+    row = reference.cell_of(network.cell)
+    if len(row.gates) == 1:
         if not reference.reads_input(network.activation):
             return run.rates, {}
         return reference.argument(network.parameters, run.S[:-1], X, activation=network.activation, leak=network.leak,
                                   leak_form=network.leak_form), {}
     inputs = np.where(there if network.one_hot else there[..., None], X, 0)  # padding may be NaN
     kept = reference.kept(network.parameters, run.S[:-1], inputs, **network._engines["reference"].options)
-    gates = {name: np.where(there[..., None], kept[name], np.nan) for name in GATES[network.cell]}
-    return kept[CANDIDATES[network.cell]], gates
+    gates = {name: np.where(there[..., None], kept[name], np.nan) for name in row.gates if name != row.candidate}
+    return kept[row.candidate], gates
 
 
 def describe_saturation(saturated):
+    """Return a sentence about the fractions of saturated units (T,), or "" if no step has any."""
     seen = saturated[~np.isnan(saturated)]
     if not len(seen):
         return ""

@@ -5,11 +5,12 @@
 # plan.pxi explains the letters.
 
 
-cdef int find_cell(str cell, bint reset_after, double leak, str leak_form, int activation) except -1:
+cdef int find_cell(str cell, bint reset_after, bint leaky, bint trains_leak, str leak_form, int activation) except -1:
     """Return the row of the table of cells for the options of a network."""
     if cell == "plain":
-        cell = "current" if leak_form == "current" else "rate" if leak < 1 else "plain"
-        if reads_input(activation) and cell + "_input" in CELLS_BY_NAME:
+        cell = "current" if leak_form == "current" else "rate" if leaky else "plain"
+        # the gradient of a leak reads the states, which the current form else does not save
+        if (reads_input(activation) or trains_leak) and cell + "_input" in CELLS_BY_NAME:
             cell += "_input"
     elif reads_input(activation):
         raise ValueError(f"an activation whose derivative reads the pre-activation requires cell='plain', got cell={cell!r}")
@@ -18,10 +19,12 @@ cdef int find_cell(str cell, bint reset_after, double leak, str leak_form, int a
     return CELLS_BY_NAME[cell]
 
 
-cdef int with_activation(int cell, int activation) noexcept nogil:
-    """Return the row for a cell of the C interface, the one that saves what the derivative of the activation reads."""
+cdef int with_activation(int cell, int activation, bint trains_leak) noexcept nogil:
+    """Return the row for a cell of the C interface, the one that saves what the derivatives of activation and leak read."""
     if cell == PLAIN or cell == PLAIN_INPUT:
         return PLAIN_INPUT if reads_input(activation) else PLAIN
+    if cell == CURRENT or cell == CURRENT_INPUT:
+        return CURRENT_INPUT if reads_input(activation) or trains_leak else CURRENT
     return cell
 
 
@@ -37,15 +40,17 @@ cdef class EngineArguments:
     cdef cnp.dtype dtype
     cdef object levels          # the array that plan.error.levels points to
     cdef object maps            # the array that plan.maps points to
+    cdef object leaks           # the array that plan.leaks points to
     cdef list pool
     cdef public Py_ssize_t shard_work  # most multiplications of one step of a shard; tests set it to get small shards
 
     def __init__(self, *, str dtype, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O, Py_ssize_t K, str activation,
                  str output_activation, str loss, loss_parameter, bint mean, bint bias, bint learn_initial_state,
                  dict l1, dict l2, bint last, bint one_hot, maps=None, double rate_penalty=0, double omega=0,
-                 bint recurs=True, bint reads=True, bint reverse=False, EngineArguments pool_of=None, double leak=1,
+                 bint recurs=True, bint reads=True, bint reverse=False, EngineArguments pool_of=None, leak=1.0,
                  str leak_form="rate", str cell="plain", bint reset_after=True, double noise=0, double input_noise=0,
-                 double dropout=0, unsigned int stream=0, bint drops_noise=False):
+                 double dropout=0, unsigned int stream=0, bint drops_noise=False,
+                 bint trains_leak=False, Py_ssize_t rank=0):
         """Describe a network: one recurrence, one readout or both.
 
         Parameters
@@ -59,6 +64,10 @@ cdef class EngineArguments:
         one_hot : inputs are token ids
         maps : unsigned char (P,), the bits of each entry's parametrization, or None
         cell : "plain", "gru" or "lstm"
+        rank : R of W_s = M N.T, whose factors are then the parameters; 0 if W_s is a parameter
+        leak : a number, or float64 (H,), the leak of each unit
+        trains_leak : leak_logit (H,) is a parameter that replaces `leak`
+        noise : standard deviation of the noise; if `leak` is an array or trained, without the factor sqrt(2 / leak)
         recurs : if False, there are no W_x, W_s, b_s and S_0; inputs (T, B, H) are states, and I is H
         reads : if False, there are no W_y and b_y, and O is 0; only `states` and `states_back` may then be called
         reverse : run the recurrence from each sequence's last step to its first
@@ -67,8 +76,16 @@ cdef class EngineArguments:
         drops_noise : set rounding noise in ∂E/∂S to 0, because another engine of the network has omega
         """
         self.plan.units.form = find_cell(
-            cell, reset_after, leak, leak_form, ACTIVATIONS[activation]) if recurs else PLAIN
-        self.plan.units.leak, self.plan.units.activation = leak, ACTIVATIONS[activation]
+            cell, reset_after, isinstance(leak, cnp.ndarray) or trains_leak or leak < 1, trains_leak, leak_form,
+            ACTIVATIONS[activation]) if recurs else PLAIN
+        self.plan.units.activation, self.plan.trains_leak, self.plan.leaks = ACTIVATIONS[activation], trains_leak, NULL
+        if not isinstance(leak, cnp.ndarray):
+            self.plan.units.leak = leak
+        elif not trains_leak:
+            self.leaks = cnp.PyArray_ContiguousFromAny(leak, cnp.NPY_DOUBLE, 1, 1)
+            if cnp.PyArray_DIM(self.leaks, 0) != H:
+                raise ValueError("leak is not that of these units")
+            self.plan.leaks = <const double *> cnp.PyArray_DATA(self.leaks)
         self.plan.noise, self.plan.input_noise, self.plan.dropout, self.plan.stream = noise, input_noise, dropout, stream
         cdef Plan *p = &self.plan
         cdef Py_ssize_t end
@@ -78,7 +95,7 @@ cdef class EngineArguments:
         self.pool = [] if pool_of is None else pool_of.pool
         self.shard_work = work_of_a_shard(4 if dtype == "float32" else 8)
         p.I, p.H, p.O, p.mean, p.last, p.one_hot = I, H, O, mean, last, one_hot
-        p.recurs, p.reads, p.reverse = recurs, reads, reverse
+        p.recurs, p.reads, p.reverse, p.rank = recurs, reads, reverse, rank
         p.activation = ACTIVATIONS[activation]
         p.error.activation = OUTPUT_ACTIVATIONS[output_activation]
         p.error.loss = LOSSES[loss]
@@ -97,8 +114,8 @@ cdef class EngineArguments:
             p.maps = <const unsigned char *> cnp.PyArray_DATA(self.maps)
         p.rate_penalty, p.omega, p.drops_noise = rate_penalty, omega, drops_noise or omega != 0
         p.penalties, end = 0, p.P
-        for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("b_n", p.b_n), ("b_s", p.b_s), ("W_s", p.W_s),
-                            ("W_x", p.W_x)):
+        for name, begin in (("S_0", p.S_0), ("b_y", p.b_y), ("W_y", p.W_y), ("leak_logit", p.leak_logit), ("b_n", p.b_n),
+                            ("b_s", p.b_s), ("N", p.N), ("M", p.M), ("W_s", -1 if rank > 0 else p.W_s), ("W_x", p.W_x)):
             if begin < 0:
                 continue
             if name in l1 or name in l2:
@@ -107,27 +124,21 @@ cdef class EngineArguments:
             end = begin
 
     @cython.final
-    cdef bint take_arguments(self, Call *c, theta, batch, options) except -1:
-        """Put a `Batch` without its targets and weights, and `CallOptions`, into the call.
+    cdef bint take_arguments(self, Call *c, theta, Batch batch, CallOptions options) except -1:
+        """Put a Batch without its targets and weights, and CallOptions, into the call.
 
-        backends/arguments.py documents both. Return False if one has a wrong dtype, shape or layout. Both are unpacked by
-        position, which is faster than reading each field by name.
+        Return False if one has a wrong dtype, shape or layout.
         """
-        if not cpython.PyTuple_Check(batch):
-            raise TypeError(f"batch must be a Batch, got {type(batch).__name__}")
-        X, _, _, initial_state, lengths, resets = <tuple> batch  # no exact tuple: without the cast, this calls its iterator
-        return self.prepare(c, theta, X, initial_state, lengths, resets) and self.take_options(c, options)
+        return (self.prepare(c, theta, batch.X, batch.initial_state, batch.lengths, batch.resets)
+                and self.take_options(c, options))
 
     @cython.final
-    cdef bint take_options(self, Call *c, options) except -1:
+    cdef bint take_options(self, Call *c, CallOptions options) except -1:
         """Put CallOptions into a call that has its T and B. Return False if a part of `draws` is not ready."""
-        if not cpython.PyTuple_Check(options):
-            raise TypeError(f"options must be CallOptions, got {type(options).__name__}")
-        n_threads, memory_limit, draws, tbptt, input_gradient, initial_state_gradient = <tuple> options
-        c.n_threads, c.memory_limit = n_threads, memory_limit
-        c.input_gradient, c.initial_state_gradient = input_gradient, initial_state_gradient
-        truncate(c, tbptt)
-        return draws is None or self.take_draws(c, draws)
+        c.n_threads, c.memory_limit = options.n_threads, options.memory_limit
+        c.input_gradient, c.initial_state_gradient = options.input_gradient, options.initial_state_gradient
+        truncate(c, options.tbptt)
+        return options.draws is None or self.take_draws(c, options.draws)
 
     @cython.final
     cdef bint prepare(self, Call *c, theta, X, initial_state, lengths, resets, int in_time=1) noexcept:
@@ -329,11 +340,11 @@ cdef class EngineArguments:
             return prepare_weights(&self.plan, c, <const float *> c.weights)
         return prepare_weights(&self.plan, c, <const double *> c.weights)
 
-    def total_weight(self, theta, batch):
+    def total_weight(self, theta, Batch batch not None):
         """Return Σ m as `loss_and_gradients` computes it. The arguments must be checked already."""
         cdef Call c
-        X, D, weights, initial_state, lengths, resets = batch
-        if not (self.prepare(&c, theta, X, initial_state, lengths, resets) and self.point_at_targets(&c, D, weights)):
+        if not (self.prepare(&c, theta, batch.X, batch.initial_state, batch.lengths, batch.resets)
+                and self.point_at_targets(&c, batch.D, batch.weights)):
             raise ValueError("theta, X, D, weights, initial_state, lengths and resets must be C-contiguous arrays of the "
                              "right dtypes and shapes")
         return self.take_weights(&c)

@@ -35,6 +35,8 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
         memset(w.old_start_sums, 0, ldh * sizeof(double))
     if p.one_hot:
         memset(table, 0, p.I * p.gates * ldh * sizeof(floating))
+    if w.leak_dS != NULL:
+        memset(w.leak_sums, 0, ldh * sizeof(double))
     first = <floating *> w.delta_next
     if c.k1 == 0:
         if c.segments > 0:
@@ -63,6 +65,9 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     if read_flag(c.stop):
         return
 
+    # dleak_logit = (1 - leak) * (sum(dS * (S[1:] - S[:-1])) - sum(delta * noise) / 2)                  (H,)
+    for h in range(H if w.leak_dS != NULL else 0):
+        gradient[p.leak_logit + h] += <floating> ((<const floating *> c.units.keeps)[h] * w.leak_sums[h])
     for i in range(p.I if p.one_hot else 0):
         for g in range(p.gates):
             for h in range(H):
@@ -73,7 +78,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
             memset(c.dS_0, 0, B * p.width * sizeof(floating))
     elif to_first_state(p, c):
         first = cut_at_resets(p, c, k, w, 0, Q_s, first)
-        if saves_state(c):
+        if saves_state(c) and derivative_reads_saves(c):
             start = <floating *> w.carry
             first_states(p, c, k, theta, ldh, <floating *> w.S, start)
         first = find_start_gradient(p, c, k, w, B, Q_s, start, first, delta)
@@ -86,7 +91,7 @@ cdef void backward(const Plan *p, Call *c, const Kernels *k, const Shared *share
     if p.S_0 >= 0 and c.packed:
         # dS_0 += the same from the rows that were reset: W_s read S_0 there                            (H,)
         rows = B if direct else 1
-        start = <floating *> w.initial + (ldh if saves_state(c) else 0)
+        start = <floating *> w.initial + (ldh if saves_state(c) and derivative_reads_saves(c) else 0)
         for i in range(rows):
             memcpy(<floating *> w.after_resets + i * ldh, start, ldh * sizeof(floating))
         if direct:
@@ -152,6 +157,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
     cdef floating *S
     cdef floating *A
     cdef floating *R
+    cdef floating *saves
     cdef const floating *before
     cdef floating *X = <floating *> w.X
     cdef floating *delta = <floating *> w.delta
@@ -174,14 +180,17 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             w.origin = rows_before(c, w, t)
         A = <floating *> w.S + (c.rows + rows_before(c, w, t) - w.origin) * ldh
         R = saved_rates(c, w, rows_before(c, w, t) - w.origin, A)
+        saves = <floating *> w.saves + (rows_before(c, w, t) - w.origin) * w.lds if cell_of(c).saves > 0 else <floating *> NULL
         S = A - (rows_at(c, w, t - 1) if t > 0 else c.rows) * ldh  # states of the step before
         if c.precomputed:
             read_precomputed(p, c, k, w, t, S)
+        if w.leak_dS != NULL and cell_of(c).carries > 1:
+            read_current_before(p, c, k, w, theta, t)
         row_index = find_row_index(p, c, w, t, end)
         if c.precomputed:
             read_states(p, c, k, t, rows, row_index, <const floating *> c.past_states, ldh, A, <floating *> NULL)
         if c.precomputed and cell_of(c).saves > 0:
-            read_saves(p, c, k, t, rows, row_index, <const floating *> c.past_rates, R, w.lds)
+            read_saves(p, c, k, t, rows, row_index, <const floating *> c.past_rates, saves, w.lds)
         # dS = delta_y @ W_y                                                                          (rows, H)
         if not p.reads:
             read(c, k, t, rows, row_index, H, <const floating *> c.D, delta, ldd)
@@ -206,6 +215,15 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
                 accumulate(k, rows, H, H, <floating *> w.dS, ldh, <floating *> w.back, ldh, <floating *> c.omega_slope, H)
             else:
                 add_products(rows, <floating *> w.dS, <floating *> w.back, ldh, <floating *> c.omega_slope)
+        if w.leak_dS != NULL:
+            if c.noise > 0:
+                memset(w.leak_noise, 0, rows * ldh * sizeof(floating))
+                add_noise(c, t, rows, row_index, p.stream, c.noise, c.noise_scales, H, <floating *> w.leak_noise, ldh)
+            if cell_of(c).carries > 1:
+                find_currents_before(p, c, w, t, end, <const floating *> saves)
+                add_leak_sums(p, c, w, rows, saves, <floating *> w.leak_before, delta)
+            else:
+                add_leak_sums(p, c, w, rows, A, before, delta)
         # dW_s = delta.T @ S[:-1]                                                                     (H, H)
         if w.mask != NULL:
             drop_out(c, w, t, end, before, <floating *> w.before)
@@ -220,7 +238,7 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
         else:
             if end - t < c.most or c.precomputed or c.has_saved:  # if there is only one block, X still holds its inputs
                 read(c, k, t, rows, row_index, I, <const floating *> c.X, X, ldi)
-                add_noise(c, t, rows, row_index, INPUT, c.input_noise, I, X, ldi)
+                add_noise(c, t, rows, row_index, INPUT, c.input_noise, NULL, I, X, ldi)
             if p.gates == 1:
                 accumulate(k, rows, H, I, delta, ldh, X, ldi, gradient + p.W_x, I)
         if p.gates > 1:
@@ -253,6 +271,30 @@ cdef void read_precomputed(const Plan *p, const Call *c, const Kernels *k, Works
                     <const floating *> c.past_states, w.ldh, S, <floating *> NULL)
     else:
         gather_states(p, c, k, c.rows, <const floating *> c.initial_state, p.width, c.order, w.ldh, S, <floating *> NULL)
+
+
+cdef void read_current_before(const Plan *p, const Call *c, const Kernels *k, Workspace *w, const floating *theta,
+                              Py_ssize_t t) noexcept nogil:
+    """Write the second carry before step t, of a cell that saves its state, to w.leak_first (B, H).
+
+    It comes from the start of the sequences, from precomputed states, from the border of a segment, or from what the step before
+    saved. w.leak_before may receive the first carry, which is not needed.
+    """
+    cdef Py_ssize_t i, rows = rows_at(c, w, t - 1) if t > 0 else c.rows
+    cdef const floating *source
+    cdef floating *carry = <floating *> w.leak_first
+    cdef floating *unused = <floating *> w.leak_before
+    if t == 0:
+        first_states(p, c, k, theta, w.ldh, unused, carry)
+        return
+    if c.precomputed:
+        read_states(p, c, k, t - 1, rows, find_row_index(p, c, w, t - 1, t), <const floating *> c.past_states, w.ldh, unused, carry)
+        return
+    source = <floating *> w.saves + (rows_before(c, w, t - 1) - w.origin) * w.lds
+    for i in range(w.segments):
+        if w.borders[i] == t:  # the steps before are not in memory
+            source = <floating *> w.border_states + (2 * i + 1) * c.rows * w.ldh
+    memcpy(carry, source, rows * w.ldh * sizeof(floating))
 
 
 cdef void readout_back(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, const floating *Q_y,

@@ -59,7 +59,7 @@ cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, P
     cdef Py_ssize_t most = max(8, <Py_ssize_t> (<double> work / (<double> p.H * p.gates * max(p.I, p.H, p.O))))
     cdef Py_ssize_t shards = <Py_ssize_t> min(<double> B, row * steps / SHARD_LEAST)
     shards = min(shards, B // fewest, <Py_ssize_t> (<double> steps / SHARD_LEAST_ROWS),
-                 max(1, PARTIALS_BYTES // (p.P * size)))
+                 max(1, PARTIALS_BYTES // (p.effective * size)))
     if shards > 1 and shards < B // fewest:
         shards += shards % 2
     shards = max(1, shards, (B + most - 1) // most)

@@ -43,6 +43,8 @@ cdef struct Call:
     bint precomputed             #                     all states are precomputed: backward reads them block by block
     Units units                  #                     as in Plan, or the rate form with leak 1 for plain units with dropout
     double noise, input_noise, dropout  # as in Plan; 0 for a call without random numbers
+    const double *noise_scales   # (H,)                standard deviation of each unit's noise, in place of noise; NULL if all
+                                 #                     are equal
     unsigned long long noise_key, dropout_key  # keys of the random numbers
     unsigned int call            #                     number of this call for the random numbers
     Py_ssize_t first             #                     number of step X[0] for the random numbers
@@ -62,6 +64,8 @@ cdef struct Call:
     void *dX                     # (T, B, I)           ∂E/∂X
     void *dS_0                   # (B, width)          ∂E/∂ the initial states
     void *terms_W_s              # (T, gates H, H)     what each step contributes to ∂E/∂W_s
+    void *terms_M                # (T, gates H, R)     likewise of a low rank; zeros at first, like the next
+    void *terms_N                # (T, H, R)
     void *terms_W_x              # (T, gates H, I)     what each step contributes to ∂E/∂W_x
     void *terms_W_y              # (O, H)              ∂E/∂W_y; zeros at first
     void *terms_S                # (T, B, width)       ∂E/∂S of each step

@@ -3,12 +3,12 @@
 # Each function goes through a block run by run, so that one kernel call computes as many steps as possible.
 #
 # kernels/defs/cells.def is the table of cells: how many carries a cell has, what it saves, and whether a gradient goes back
-# directly. CELLS below has the forward and the backward function of each. A new cell is a row of both tables. No other file
-# of the engine names a cell.
+# directly. CELLS below has the forward and the backward function of each. `find_cells` chooses them by the columns of the table:
+# a new cell needs no function here, unless the kernels that these functions call do not fit it.
 #
-# S is the first carry, which W_s and the output read. w.carry is the second carry: the state in the current form, c of the LSTM.
-# w.saves is what the cell saves in addition: the rate in the rate form, the gates of a GRU or LSTM, the argument of g1 if its
-# derivative reads that. dcarry is the gradient that goes back directly, beside delta. delta is ∂E/∂ the pre-activations. Its
+# S is the first carry, which W_s and the output read. w.carry is the second carry: the state in the current form, the memory c of
+# a gated cell. w.saves is what the cell saves in addition: the rate in the rate form, the gates of a gated cell, the argument of
+# g1 if its derivative reads that. dcarry is the gradient that goes back directly, beside delta. delta is ∂E/∂ the pre-activations. Its
 # rows have one block of H numbers per slot (`slot_of`); cells of one gate have a single slot.
 #
 # batching.pxi explains row, block, run, packed and reset; plan.pxi explains the letters.
@@ -63,14 +63,21 @@ cdef struct Cell:
 
 
 cdef Cell[CELL_COUNT] CELLS
-CELLS[PLAIN] = Cell(plain_forward[float], plain_forward[double], plain_backward[float], plain_backward[double])
-CELLS[RATE] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
-CELLS[CURRENT] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
-CELLS[CURRENT_INPUT] = CELLS[CURRENT]
-CELLS[PLAIN_INPUT] = CELLS[PLAIN]
-CELLS[GRU] = Cell(gated_forward[float], gated_forward[double], gated_backward[float], gated_backward[double])
-CELLS[GRU_BEFORE] = CELLS[GRU]
-CELLS[LSTM] = CELLS[GRU]
+
+
+cdef void find_cells():
+    """Fill CELLS: cells of several gates, else those with a direct gradient, which are leaky, else plain cells."""
+    cdef int i
+    for i in range(CELL_COUNT):
+        if cell_rows[i].gates > 1:
+            CELLS[i] = Cell(gated_forward[float], gated_forward[double], gated_backward[float], gated_backward[double])
+        elif cell_rows[i].direct:
+            CELLS[i] = Cell(leaky_forward[float], leaky_forward[double], leaky_backward[float], leaky_backward[double])
+        else:
+            CELLS[i] = Cell(plain_forward[float], plain_forward[double], plain_backward[float], plain_backward[double])
+
+
+find_cells()
 
 
 cdef void plain_forward(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,
@@ -101,16 +108,27 @@ cdef void leaky_forward(const Plan *p, const Call *c, const Kernels *k, const Sh
 cdef void leaky_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
                          Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *before,
                          const floating *delta_next, floating *dcarry, floating *delta) noexcept nogil:
-    """Compute the backward steps of both forms of leaky units: kernels.h has the formulas."""
-    integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh,
-                   <const floating *> w.mask + row * w.ldh if w.mask != NULL else <const floating *> NULL,
-                   <floating *> w.masked, R, delta_next, dcarry, delta)
+    """Compute the backward steps of both forms of leaky units: kernels.h has the formulas.
+
+    If leaks are trained, also keep ∂E/∂ the state after each step of a block, which is dcarry then, in w.leak_dS. Only w.delta
+    holds steps of a block: delta elsewhere is scratch of a single step. What a later call leaves in w.leak_dS is not read.
+    """
+    cdef const floating *mask = <floating *> w.mask + row * w.ldh if w.mask != NULL else <floating *> NULL
+    cdef Py_ssize_t n = rows * w.ldh, at = delta - <floating *> w.delta
+    if w.leak_dS == NULL or not 0 <= at < w.rows * w.ldd:
+        integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh, mask, <floating *> w.masked, R, delta_next, dcarry, delta)
+        return
+    for steps in range(steps - 1, -1, -1):
+        integrate_back(k, &c.units, 1, rows, p.H, Q_s, w.ldh, mask, <floating *> w.masked, R + steps * n, delta_next, dcarry,
+                       delta + steps * n)
+        memcpy(<floating *> w.leak_dS + at + steps * n, dcarry, n * sizeof(floating))
+        delta_next = delta + steps * n
 
 
 cdef void gated_forward(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const Workspace *w,
                         Py_ssize_t steps, Py_ssize_t rows, const floating *before, const floating *carry_before, floating *S,
                         floating *carry, floating *saves) noexcept nogil:
-    """Compute the steps of a GRU or LSTM: kernels.h has the formulas."""
+    """Compute the steps of cells of several gates: kernels.h has the formulas."""
     gate(k, &c.units, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, <const floating *> shared.b_n,
                <const floating *> w.mask, <floating *> w.masked, before, carry_before, S, carry, saves)
 
@@ -118,7 +136,7 @@ cdef void gated_forward(const Plan *p, const Call *c, const Kernels *k, const Sh
 cdef void gated_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
                          Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *before,
                          const floating *delta_next, floating *dcarry, floating *delta) noexcept nogil:
-    """Compute the backward steps of a GRU or LSTM: kernels.h has the formulas."""
+    """Compute the backward steps of cells of several gates: kernels.h has the formulas."""
     gate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh,
                     <const floating *> w.mask + row * w.ldh if w.mask != NULL else <const floating *> NULL,
                     <floating *> w.masked, R, before, delta_next, dcarry, delta)
@@ -194,7 +212,7 @@ cdef void add_to_old_start(const Plan *p, const Call *c, const Kernels *k, const
     cdef Py_ssize_t ldh = w.ldh
     cdef floating *rates = <floating *> w.old
     cdef floating *nothing = rates + ldh
-    if saves_state(c):  # then the derivative reads that S_0 itself
+    if saves_state(c) and derivative_reads_saves(c):  # then the derivative reads that S_0 itself
         gather_states(p, c, k, 1, <const floating *> c.past_S_0 + t * p.width, 0, NULL, ldh, nothing, rates)
     else:
         find_old_start(p, c, k, t, ldh, rates)
@@ -255,7 +273,7 @@ cdef const floating *find_start_gradient(const Plan *p, const Call *c, const Ker
     """Return the gradient with respect to the public states before a step, from delta_next and w.dcarry of that step.
 
     It is (rows, H) with w.ldd as the distance of rows. If the public state has both carries, the gradient with respect to the
-    second is w.dcarry (rows, H). S (rows, H) are the first carries before the step, or the second of a cell that `saves_state`.
+    second is w.dcarry (rows, H). S (rows, H) are the first carries before the step, or the second if the derivative reads that.
     delta (rows, slots H) is scratch.
     """
     cdef floating *dcarry = <floating *> w.dcarry
@@ -310,3 +328,65 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
         if end > begin:
             back(p, c, k, w, end - begin, 0, rows, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry, delta + at * ldd)
         delta_next, end = delta + at * ldd, begin
+
+
+# ---- Trained leaks. E depends on leak_logit at each step through S' = (1 - leak) S + leak R, or A in place of R in the current
+# ---- form: ∂S'/∂leak_logit = (1 - leak) (S' - S), and through the noise in A, sqrt(2 / leak) σ ξ.
+
+
+cdef void find_leaks(const Plan *p, const Call *c, const floating *theta, const Shared *shared) noexcept nogil:
+    """Compute the leak of each unit, 1 - leak, and the standard deviation of its noise, from theta (P,) after parametrizations.
+
+    1 - sigmoid(x) would be rounded to 0 for large x, so it is computed as sigmoid(-x).
+    """
+    cdef Py_ssize_t h
+    cdef double leak, keep
+    cdef floating *leaks = <floating *> shared.leaks
+    cdef floating *keeps = <floating *> shared.keeps
+    for h in range(p.H):
+        if p.leak_logit >= 0:
+            leak, keep = 1 / (1 + exp(-<double> theta[p.leak_logit + h])), 1 / (1 + exp(<double> theta[p.leak_logit + h]))
+        else:
+            leak, keep = p.leaks[h], 1 - p.leaks[h]
+        leaks[h], keeps[h], shared.noise_scales[h] = <floating> leak, <floating> keep, sqrt(2 / leak) * c.noise
+
+
+cdef void find_currents_before(const Plan *p, const Call *c, const Workspace *w, Py_ssize_t t, Py_ssize_t end,
+                               const floating *U) noexcept nogil:
+    """Write the second carry before each of the steps t ... end, after resets, to w.leak_before (rows, H).
+
+    w.leak_first is the carry before step t, U (rows, H) are those after these steps. `find_states_before` does this for the
+    first carry.
+    """
+    cdef Py_ssize_t ldh = w.ldh, row, rows
+    cdef const floating *first = <floating *> w.leak_first
+    cdef const floating *initial
+    cdef floating *before = <floating *> w.leak_before
+    for t in range(t, end):
+        rows = rows_at(c, w, t)
+        memcpy(before, first, rows * ldh * sizeof(floating))
+        initial = <const floating *> c.past_S_0 + t * p.width if t < c.old else <floating *> w.initial + ldh
+        for row in range(rows if c.packed and c.resets != NULL else 0):
+            if is_reset(c, t, row):
+                memcpy(before + row * ldh, initial, p.H * sizeof(floating))
+        first = U
+        U += rows * ldh
+        before += rows * ldh
+
+
+cdef void add_leak_sums(const Plan *p, const Call *c, const Workspace *w, Py_ssize_t rows, const floating *after,
+                        const floating *before, const floating *delta) noexcept nogil:
+    """Add the rows of a block to w.leak_sums: dS * (S' - S) for the states after and before each step, and the noise's part.
+
+    The derivative of the noise with respect to the leak is -1 / (2 leak) times the noise.
+    """
+    cdef Py_ssize_t row, i, h, ldh = w.ldh
+    cdef double *sums = w.leak_sums
+    cdef const floating *dS = <floating *> w.leak_dS
+    cdef const floating *noise = <floating *> w.leak_noise
+    for row in range(rows):
+        i = row * ldh
+        for h in range(p.H):
+            sums[h] += <double> dS[i + h] * (<double> after[i + h] - before[i + h])
+        for h in range(p.H if c.noise > 0 else 0):
+            sums[h] -= 0.5 * delta[i + h] * noise[i + h]

@@ -3,7 +3,7 @@
 
 cdef Py_ssize_t batch_bytes() noexcept nogil:
     """Return the size of a batch in bytes."""
-    return round_up_64(sizeof(Batch))
+    return round_up_64(sizeof(EmbeddedBatch))
 
 
 cdef inline int batch_status(const void *batch, Py_ssize_t size) noexcept nogil:
@@ -12,9 +12,9 @@ cdef inline int batch_status(const void *batch, Py_ssize_t size) noexcept nogil:
         return STATUS_NULL
     if <size_t> batch % 64:
         return STATUS_MISALIGNED
-    if (<const Batch *> batch).magic != BATCH_MAGIC:
+    if (<const EmbeddedBatch *> batch).magic != BATCH_MAGIC:
         return STATUS_NOT_A_BATCH
-    return STATUS_OK if size == 0 or (<const Batch *> batch).size == size else STATUS_TYPE
+    return STATUS_OK if size == 0 or (<const EmbeddedBatch *> batch).size == size else STATUS_TYPE
 
 
 cdef inline int array_status(const void *batch, Py_ssize_t of, const void *array, Py_ssize_t size) noexcept nogil:
@@ -26,7 +26,7 @@ cdef inline int array_status(const void *batch, Py_ssize_t of, const void *array
 cdef int init_batch(void *batch, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t T, Py_ssize_t B,
                     const void *X) noexcept nogil:
     """Make a batch of T steps of B sequences with inputs X (T, B, I), of numbers of `size` bytes."""
-    cdef Batch *b = <Batch *> batch
+    cdef EmbeddedBatch *b = <EmbeddedBatch *> batch
     cdef int status = block_status(batch, bytes, batch_bytes())
     if status != STATUS_OK:
         return status
@@ -34,7 +34,7 @@ cdef int init_batch(void *batch, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t T
         return STATUS_SIZE
     if <size_t> X % size:
         return STATUS_MISALIGNED
-    memset(b, 0, sizeof(Batch))
+    memset(b, 0, sizeof(EmbeddedBatch))
     b.magic, b.size, b.T, b.B, b.X = BATCH_MAGIC, size, T, B, X
     return STATUS_OK
 
@@ -53,7 +53,7 @@ cdef int set_inputs(void *batch, Py_ssize_t size, const void *X) noexcept nogil:
     """Set X (T, B, I), of numbers of `size` bytes; both batch_set_inputs_... call it."""
     cdef int status = array_status(batch, size, X, size)
     if status == STATUS_OK:
-        (<Batch *> batch).X = X
+        (<EmbeddedBatch *> batch).X = X
     return status
 
 
@@ -71,7 +71,7 @@ cdef int batch_set_ids(void *batch, const Py_ssize_t *ids) noexcept nogil:
     """Set the category indices ids (T, B)."""
     cdef int status = array_status(batch, 0, ids, sizeof(Py_ssize_t))
     if status == STATUS_OK:
-        (<Batch *> batch).ids = ids
+        (<EmbeddedBatch *> batch).ids = ids
     return status
 
 
@@ -79,7 +79,7 @@ cdef int set_initial_state(void *batch, Py_ssize_t size, const void *state) noex
     """Set the initial states (B, H), of numbers of `size` bytes."""
     cdef int status = array_status(batch, size, state, size)
     if status == STATUS_OK:
-        (<Batch *> batch).initial_state = state
+        (<EmbeddedBatch *> batch).initial_state = state
     return status
 
 
@@ -100,7 +100,7 @@ cdef int set_targets(void *batch, Py_ssize_t size, const void *D) noexcept nogil
     """
     cdef int status = array_status(batch, size, D, size)
     if status == STATUS_OK:
-        (<Batch *> batch).D = D
+        (<EmbeddedBatch *> batch).D = D
     return status
 
 
@@ -118,7 +118,7 @@ cdef int batch_set_labels(void *batch, const Py_ssize_t *labels) noexcept nogil:
     """Set the class labels (T, B); NULL removes them."""
     cdef int status = array_status(batch, 0, labels, sizeof(Py_ssize_t))
     if status == STATUS_OK:
-        (<Batch *> batch).labels = labels
+        (<EmbeddedBatch *> batch).labels = labels
     return status
 
 
@@ -128,7 +128,7 @@ cdef int set_weights(void *batch, Py_ssize_t size, const void *weights, Py_ssize
     if status == STATUS_OK and (width < 0 if weights == NULL else width < 1):
         status = STATUS_WEIGHTS
     if status == STATUS_OK:
-        (<Batch *> batch).weights, (<Batch *> batch).weight_width = weights, width if weights != NULL else 0
+        (<EmbeddedBatch *> batch).weights, (<EmbeddedBatch *> batch).weight_width = weights, width if weights != NULL else 0
     return status
 
 
@@ -146,7 +146,7 @@ cdef int batch_set_lengths(void *batch, const Py_ssize_t *lengths) noexcept nogi
     """Set the lengths (B,) of the sequences; NULL removes them."""
     cdef int status = array_status(batch, 0, lengths, sizeof(Py_ssize_t))
     if status == STATUS_OK:
-        (<Batch *> batch).lengths = lengths
+        (<EmbeddedBatch *> batch).lengths = lengths
     return status
 
 
@@ -154,7 +154,7 @@ cdef int batch_set_resets(void *batch, const char *resets) noexcept nogil:
     """Set the resets (T, B) of 0 and 1; NULL removes them."""
     cdef int status = batch_status(batch, 0)
     if status == STATUS_OK:
-        (<Batch *> batch).resets = resets
+        (<EmbeddedBatch *> batch).resets = resets
     return status
 
 
@@ -162,7 +162,7 @@ cdef int batch_set_stop(void *batch, const volatile int *stop) noexcept nogil:
     """Set the flag that stops a running call; NULL removes it."""
     cdef int status = array_status(batch, 0, <const void *> stop, sizeof(int))
     if status == STATUS_OK:
-        (<Batch *> batch).stop = stop
+        (<EmbeddedBatch *> batch).stop = stop
     return status
 
 
@@ -177,7 +177,7 @@ cdef int ready_status(const Embedded *e, const void *batch, Py_ssize_t size) noe
     return batch_status(batch, e.size) if status == STATUS_OK else status
 
 
-cdef int describe(const Embedded *e, const Batch *b, Call *c) noexcept nogil:
+cdef int describe(const Embedded *e, const EmbeddedBatch *b, Call *c) noexcept nogil:
     """Fill a new Call with sizes, initial state and lengths, and check them. It does not set what the call computes."""
     cdef const Plan *p = &e.plan
     memset(c, 0, sizeof(Call))
@@ -190,7 +190,7 @@ cdef int describe(const Embedded *e, const Batch *b, Call *c) noexcept nogil:
     return STATUS_OK
 
 
-cdef int prepare(const Embedded *e, const Batch *b, const void *theta, Call *c, Spans *s) noexcept nogil:
+cdef int prepare(const Embedded *e, const EmbeddedBatch *b, const void *theta, Call *c, Spans *s) noexcept nogil:
     """Fill the Call with what every operation needs: sizes, theta, inputs, initial state, lengths and resets.
 
     All memory of the call so far goes into the new Spans s. The values of ids, lengths and resets are checked.
@@ -209,7 +209,7 @@ cdef int prepare(const Embedded *e, const Batch *b, const void *theta, Call *c, 
     else:
         c.X = b.X
     give(s, e, sizeof(Embedded), 1, True, False)
-    give(s, b, sizeof(Batch), 1, True, False)
+    give(s, b, sizeof(EmbeddedBatch), 1, True, False)
     give(s, theta, p.P, e.size, True, False)
     give(s, c.ids, steps, sizeof(Py_ssize_t), p.one_hot, False)
     give(s, c.X, steps * p.I, e.size, not p.one_hot, False)
@@ -227,7 +227,7 @@ cdef int prepare(const Embedded *e, const Batch *b, const void *theta, Call *c, 
     return STATUS_OK
 
 
-cdef int take_targets(const Embedded *e, const Batch *b, Call *c, Spans *s) noexcept nogil:
+cdef int take_targets(const Embedded *e, const EmbeddedBatch *b, Call *c, Spans *s) noexcept nogil:
     """Put targets, weights and the scale of the reduction into the Call, and their memory into s.
 
     The weights, and the labels of the rows whose weight is not 0, are checked.

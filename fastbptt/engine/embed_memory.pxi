@@ -53,6 +53,24 @@ cdef void give_block(Spans *s, const void *at, Py_ssize_t size, Py_ssize_t neede
 # ---- The memory that calls need
 
 
+cdef Py_ssize_t plan_parameters(const void *plan) noexcept nogil:
+    """Return P, the length of theta, or a status below 0."""
+    cdef int status = plan_status(plan)
+    return (<const Embedded *> plan).plan.P if status == STATUS_OK else status
+
+
+cdef Py_ssize_t plan_parameter_offset(const void *plan, int parameter) noexcept nogil:
+    """Return the index in theta at which PARAMETER_... begins, or a status below 0."""
+    cdef int status = plan_status(plan)
+    cdef Py_ssize_t[10] begins
+    if status != STATUS_OK:
+        return status
+    if not 0 <= parameter < 10:
+        return STATUS_OPTION
+    find_parameters(&(<const Embedded *> plan).plan, begins)
+    return begins[parameter] if begins[parameter] >= 0 else STATUS_COMBINATION
+
+
 cdef unsigned long long hash_of(const void *at, Py_ssize_t bytes) noexcept nogil:
     """Return the FNV-1a hash (Fowler, Noll and Vo) of some bytes, taken eight at a time. It is never 0."""
     cdef const unsigned char *byte = <const unsigned char *> at
@@ -71,7 +89,7 @@ cdef inline Py_ssize_t stamp_bytes() noexcept nogil:
     return round_up_64(sizeof(Stamp))
 
 
-cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept nogil:
+cdef void make_stamp(const Embedded *e, const EmbeddedBatch *b, Stamp *stamp) noexcept nogil:
     """Write the stamp of a saved area that forward fills with this plan and this batch.
 
     Targets, weights, penalties and the truncation are not part of it, because forward does not read them.
@@ -80,8 +98,11 @@ cdef void make_stamp(const Embedded *e, const Batch *b, Stamp *stamp) noexcept n
     memset(stamp, 0, sizeof(Stamp))
     stamp.magic, stamp.size, stamp.kernels = SAVED_MAGIC, e.size, e.kernels
     stamp.I, stamp.H, stamp.O = p.I, p.H, p.O
-    stamp.cell, stamp.activation, stamp.output_activation = p.units.form, p.activation, p.error.activation
+    stamp.cell, stamp.activation, stamp.output_activation, stamp.rank = p.units.form, p.activation, p.error.activation, p.rank
     stamp.bias, stamp.learns_initial_state, stamp.last, stamp.one_hot = e.bias, e.learns_initial_state, p.last, p.one_hot
+    stamp.trains_leak, stamp.leak = p.trains_leak, p.units.leak
+    if p.leaks != NULL:
+        stamp.of_leaks = hash_of(p.leaks, p.H * sizeof(double))
     stamp.T, stamp.B, stamp.initial_state = b.T, b.B, b.initial_state
     stamp.lengths, stamp.resets = b.lengths, b.resets
     if p.one_hot:
@@ -102,7 +123,7 @@ cdef inline Py_ssize_t packing_bytes(const Call *c) noexcept nogil:
 cdef Py_ssize_t bytes_needed(const Embedded *e, const Call *c, Shared *shared) noexcept nogil:
     """Return the bytes of scratch of a call that is divided into shards, on one thread, or a status below 0."""
     cdef Py_ssize_t used
-    if <double> shards_of(c) * e.plan.P * e.size > 2.0**62:
+    if <double> shards_of(c) * e.plan.effective * e.size > 2.0**62:
         return STATUS_TOO_LARGE
     if e.size == sizeof(float):
         used = lay_out_shared(&e.plan, c, e.kernels, <const float *> NULL, NULL, 1, shared)
@@ -116,7 +137,7 @@ cdef void divide(const Embedded *e, Call *c) noexcept nogil:
     c.rows = rows_of_a_shard(&e.plan, c.steps, c.sequences, e.size, work_of_a_shard(e.size))
 
 
-cdef Py_ssize_t most_bytes_needed(const Embedded *e, const Batch *b, Call *c, bint of_saved) noexcept nogil:
+cdef Py_ssize_t most_bytes_needed(const Embedded *e, const EmbeddedBatch *b, Call *c, bint of_saved) noexcept nogil:
     """Return the largest need in bytes over all values of weights and resets: of saved if `of_saved`, else of scratch.
 
     The result is a status below 0 if the number of bytes cannot be counted.
@@ -147,18 +168,18 @@ cdef Py_ssize_t saved_bytes(const void *plan, const void *batch) noexcept nogil:
     cdef Py_ssize_t bytes
     cdef int status = ready_status(<const Embedded *> plan, batch, 0)
     if status == STATUS_OK:
-        status = describe(<const Embedded *> plan, <const Batch *> batch, &c)
+        status = describe(<const Embedded *> plan, <const EmbeddedBatch *> batch, &c)
     if status != STATUS_OK:
         return status
     c.saves = c.external = True
-    bytes = most_bytes_needed(<const Embedded *> plan, <const Batch *> batch, &c, True)
+    bytes = most_bytes_needed(<const Embedded *> plan, <const EmbeddedBatch *> batch, &c, True)
     return bytes + stamp_bytes() if bytes >= 0 else bytes
 
 
 cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation) noexcept nogil:
     """Return the size of scratch in bytes for an operation FOR_..., or a status below 0."""
     cdef const Embedded *e = <const Embedded *> plan
-    cdef const Batch *b = <const Batch *> batch
+    cdef const EmbeddedBatch *b = <const EmbeddedBatch *> batch
     cdef Call c
     cdef Py_ssize_t bytes, least = 0
     cdef int status = ready_status(e, b, 0)
@@ -187,7 +208,7 @@ cdef Py_ssize_t scratch_bytes(const void *plan, const void *batch, int operation
 cdef Py_ssize_t step_scratch_bytes(const void *plan, Py_ssize_t B) noexcept nogil:
     """Return the size of scratch in bytes for step with B sequences, or a status below 0."""
     cdef const Embedded *e = <const Embedded *> plan
-    cdef Batch b
+    cdef EmbeddedBatch b
     cdef Call c
     cdef int status = one_step(e, B, 0, &b)
     if status != STATUS_OK:
@@ -205,7 +226,7 @@ cdef struct Room:
     Py_ssize_t scratch_size
 
 
-cdef int check_and_run(const Embedded *e, const Batch *b, Call *c, Spans *s, Room room) noexcept nogil:
+cdef int check_and_run(const Embedded *e, const EmbeddedBatch *b, Call *c, Spans *s, Room room) noexcept nogil:
     """Check saved and scratch, and run the Call in scratch.
 
     All arguments are in the Call, and their memory is in s. Nothing but scratch is written before all checks have passed.

@@ -42,13 +42,13 @@ cdef int any_forward(const void *plan, const void *batch, Py_ssize_t size, const
     cdef Spans s
     cdef int status = ready_status(e, batch, size)
     if status == STATUS_OK:
-        status = prepare(e, <const Batch *> batch, theta, &c, &s)
+        status = prepare(e, <const EmbeddedBatch *> batch, theta, &c, &s)
     if status != STATUS_OK:
         return status
-    return forward_into(e, <const Batch *> batch, &c, &s, out, room)
+    return forward_into(e, <const EmbeddedBatch *> batch, &c, &s, out, room)
 
 
-cdef int forward_into(const Embedded *e, const Batch *b, Call *c, Spans *s, Outputs out, Room room) noexcept nogil:
+cdef int forward_into(const Embedded *e, const EmbeddedBatch *b, Call *c, Spans *s, Outputs out, Room room) noexcept nogil:
     """Add the outputs of forward to a prepared Call, and run it.
 
     out.final_state may be the array of the initial state, so that a caller can step in place.
@@ -99,7 +99,7 @@ cdef int any_backward(const void *plan, const void *batch, Py_ssize_t size, cons
     cdef Spans s
     cdef int status = ready_status(e, batch, size)
     if status == STATUS_OK:
-        status = prepare(e, <const Batch *> batch, theta, &c, &s)
+        status = prepare(e, <const EmbeddedBatch *> batch, theta, &c, &s)
     if status != STATUS_OK:
         return status
     c.D, c.error.loss, c.error.K, c.error.scale = dY, GIVEN, e.plan.O, 1
@@ -108,7 +108,7 @@ cdef int any_backward(const void *plan, const void *batch, Py_ssize_t size, cons
     if status != STATUS_OK:
         return status
     c.external = c.has_saved = True
-    return check_and_run(e, <const Batch *> batch, &c, &s, room)
+    return check_and_run(e, <const EmbeddedBatch *> batch, &c, &s, room)
 
 
 cdef int backward_f32(const void *plan, const void *batch, const float *theta, const float *dY, float *gradient, float *dX,
@@ -130,7 +130,7 @@ cdef int any_loss(const void *plan, const void *batch, Py_ssize_t size, const vo
                   Room room) noexcept nogil:
     """Compute the loss, and the gradients if out.gradient is not NULL. See loss_and_gradients_f32 in _core.pxd."""
     cdef const Embedded *e = <const Embedded *> plan
-    cdef const Batch *b = <const Batch *> batch
+    cdef const EmbeddedBatch *b = <const EmbeddedBatch *> batch
     cdef Call c
     cdef Spans s
     cdef int status = ready_status(e, batch, size)
@@ -169,10 +169,10 @@ cdef int loss_and_gradients_f64(const void *plan, const void *batch, const doubl
                     Room(NULL, 0, scratch, scratch_size))
 
 
-cdef int one_step(const Embedded *e, Py_ssize_t B, Py_ssize_t size, Batch *b) noexcept nogil:
+cdef int one_step(const Embedded *e, Py_ssize_t B, Py_ssize_t size, EmbeddedBatch *b) noexcept nogil:
     """Fill a batch of one step of B sequences; check plan and B. `size` is the bytes of a number (0: as in the plan)."""
     cdef int status = plan_check(e)
-    memset(b, 0, sizeof(Batch))
+    memset(b, 0, sizeof(EmbeddedBatch))
     b.T, b.B = 1, B
     if status == STATUS_OK and size > 0 and e.size != size:
         status = STATUS_TYPE
@@ -183,7 +183,7 @@ cdef int any_step(const void *plan, Py_ssize_t B, Py_ssize_t size, const void *t
                   Room room) noexcept nogil:
     """Compute outputs y (B, O) and next states (B, H) of one step. See step_f32 in _core.pxd."""
     cdef const Embedded *e = <const Embedded *> plan
-    cdef Batch b
+    cdef EmbeddedBatch b
     cdef Call c
     cdef Spans s
     cdef int status = one_step(e, B, size, &b)

@@ -20,13 +20,13 @@ cdef struct Embedded:
     const Kernels *kernels       # for operations; NULL if this build has none for the plan
     const Kernels *updating      # for updates of theta
     bint bias, learns_initial_state, allows_blas
-    double[7] l1                 # indexed by PARAMETER_...
-    double[7] l2                 # likewise
+    double[10] l1                 # indexed by PARAMETER_...
+    double[10] l2                 # likewise
     Py_ssize_t n_levels
     Py_ssize_t k1, k2            # of truncated BPTT; 0 without truncation
 
 
-cdef struct Batch:
+cdef struct EmbeddedBatch:
     # The content of a caller's batch.
     Py_ssize_t magic
     Py_ssize_t size              # bytes of a number: 4 or 8
@@ -48,7 +48,9 @@ cdef struct Stamp:
     # compares it byte by byte, so unused bytes must be 0.
     Py_ssize_t magic
     Py_ssize_t size, I, H, O
-    Py_ssize_t cell, activation, output_activation, bias, learns_initial_state, last, one_hot
+    Py_ssize_t cell, rank, activation, output_activation, bias, learns_initial_state, last, one_hot, trains_leak
+    double leak
+    unsigned long long of_leaks  # hash of the leaks of all units; 0 if they are equal or trained
     const Kernels *kernels
     Py_ssize_t T, B
     const void *X
@@ -139,6 +141,11 @@ cdef int plan_check(const void *plan) noexcept nogil:
         return STATUS_COMBINATION
     if e.plan.gates > 1 and reads_input(e.plan.activation):
         return STATUS_COMBINATION
+    if (e.plan.leaks != NULL or e.plan.trains_leak or e.plan.units.leak < 1) and not is_leaky(e.plan.units.form):
+        return STATUS_COMBINATION
+    for i in range(e.plan.H if e.plan.leaks != NULL else 0):
+        if not is_leak(e.plan.leaks[i]):
+            return STATUS_NUMBER
     for i in range(e.n_levels):
         if not 0 < e.plan.error.levels[i] < 1:
             return STATUS_NUMBER
@@ -151,15 +158,17 @@ cdef void settle(Embedded *e) noexcept nogil:
     The penalties have Engine's order, from the last parameter to the first, so that their sum has the same bits.
     """
     cdef Plan *p = &e.plan
-    cdef Py_ssize_t[7] begins
-    cdef int[7] from_last
+    cdef Py_ssize_t[10] begins
+    cdef int[10] from_last
     cdef Py_ssize_t end, i, k
-    from_last[:] = [PARAMETER_S_0, PARAMETER_B_Y, PARAMETER_W_Y, PARAMETER_B_N, PARAMETER_B_S, PARAMETER_W_S, PARAMETER_W_X]
+    from_last[:] = [PARAMETER_S_0, PARAMETER_B_Y, PARAMETER_W_Y, PARAMETER_LEAK_LOGIT, PARAMETER_B_N, PARAMETER_B_S, PARAMETER_N,
+                    PARAMETER_M, PARAMETER_W_S, PARAMETER_W_X]
     p.units.activation = p.activation
+    p.units.form = with_activation(p.units.form, p.activation, p.trains_leak)
     place_parameters(p, e.bias, e.learns_initial_state)
     find_parameters(p, begins)
     p.penalties, end = 0, p.P
-    for k in range(7):
+    for k in range(10):
         i = from_last[k]
         if begins[i] < 0:
             continue
@@ -176,10 +185,13 @@ cdef void settle(Embedded *e) noexcept nogil:
 
 
 cdef void find_parameters(const Plan *p, Py_ssize_t *begins) noexcept nogil:
-    """Write the index in theta at which each parameter begins to begins (7,), indexed by PARAMETER_...; -1 if absent."""
+    """Write the index in theta at which each parameter begins to begins (10,), indexed by PARAMETER_...; -1 if absent."""
     begins[PARAMETER_W_X], begins[PARAMETER_W_S], begins[PARAMETER_B_S] = p.W_x, p.W_s, p.b_s
     begins[PARAMETER_W_Y], begins[PARAMETER_B_Y], begins[PARAMETER_S_0] = p.W_y, p.b_y, p.S_0
-    begins[PARAMETER_B_N] = p.b_n
+    begins[PARAMETER_B_N], begins[PARAMETER_LEAK_LOGIT] = p.b_n, p.leak_logit
+    begins[PARAMETER_M], begins[PARAMETER_N] = p.M, p.N
+    if p.rank > 0:
+        begins[PARAMETER_W_S] = -1  # the product of M and N, not a part of theta
 
 
 cdef int init(void *plan, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil:
@@ -197,6 +209,7 @@ cdef int init(void *plan, Py_ssize_t bytes, Py_ssize_t size, Py_ssize_t I, Py_ss
     e.plan.I, e.plan.H, e.plan.O, e.plan.mean = I, H, O, True
     e.plan.recurs = e.plan.reads = True
     e.plan.activation, e.plan.error.activation = TANH, IDENTITY
+    e.plan.units.leak = 1
     set_error(e, SQUARED_ERROR)
     settle(e)
     return STATUS_OK
@@ -218,27 +231,13 @@ cdef void set_error(Embedded *e, int loss) noexcept nogil:
     e.plan.error.levels, e.plan.error.threshold, e.plan.error.scale, e.n_levels = NULL, 0, 1, 0
 
 
-cdef int plan_set_cell(void *plan, int cell) noexcept nogil:
-    """Set the cell, CELL_.... The layout of theta changes."""
-    cdef Embedded *e = <Embedded *> plan
-    cdef int status = plan_status(plan)
-    if status == STATUS_OK and cell != CELL_PLAIN and cell != CELL_GRU and cell != CELL_GRU_BEFORE and cell != CELL_LSTM:
-        status = STATUS_OPTION
-    if status == STATUS_OK and <double> cell_rows[cell].gates * e.plan.H * (e.plan.I + e.plan.H) > 2.0**48:
-        status = STATUS_TOO_LARGE
-    if status == STATUS_OK:
-        e.plan.units.form = with_activation(cell, e.plan.activation)
-        settle(e)
-    return status
-
-
 cdef int plan_set_activation(void *plan, int activation) noexcept nogil:
     cdef int status = plan_status(plan)
     if status == STATUS_OK and not (0 <= activation < ACTIVATION_COUNT and activation_rows[activation].layers & HIDDEN):
         status = STATUS_OPTION
     if status == STATUS_OK:
-        (<Embedded *> plan).plan.activation = (<Embedded *> plan).plan.units.activation = activation
-        (<Embedded *> plan).plan.units.form = with_activation((<Embedded *> plan).plan.units.form, activation)
+        (<Embedded *> plan).plan.activation = activation
+        settle(<Embedded *> plan)
     return status
 
 
@@ -342,7 +341,7 @@ cdef int plan_set_one_hot(void *plan, int one_hot) noexcept nogil:
 cdef int plan_set_penalty(void *plan, int parameter, double l1, double l2) noexcept nogil:
     """Set the factors l1 and l2, finite and at least 0, of the penalty on PARAMETER_...."""
     cdef int status = plan_status(plan)
-    if status == STATUS_OK and not 0 <= parameter < 7:
+    if status == STATUS_OK and not 0 <= parameter < 10:
         status = STATUS_OPTION
     if status == STATUS_OK and not (l1 >= 0 and l2 >= 0 and isfinite(l1) and isfinite(l2)):
         status = STATUS_NUMBER
@@ -369,24 +368,6 @@ cdef int plan_allow_blas(void *plan, int allowed) noexcept nogil:
         (<Embedded *> plan).allows_blas = allowed
         settle(<Embedded *> plan)
     return status
-
-
-cdef Py_ssize_t plan_parameters(const void *plan) noexcept nogil:
-    """Return P, the length of theta, or a status below 0."""
-    cdef int status = plan_status(plan)
-    return (<const Embedded *> plan).plan.P if status == STATUS_OK else status
-
-
-cdef Py_ssize_t plan_parameter_offset(const void *plan, int parameter) noexcept nogil:
-    """Return the index in theta at which PARAMETER_... begins, or a status below 0."""
-    cdef int status = plan_status(plan)
-    cdef Py_ssize_t[7] begins
-    if status != STATUS_OK:
-        return status
-    if not 0 <= parameter < 7:
-        return STATUS_OPTION
-    find_parameters(&(<const Embedded *> plan).plan, begins)
-    return begins[parameter] if begins[parameter] >= 0 else STATUS_COMBINATION
 
 
 cdef const char *plan_kernel_set(const void *plan) noexcept nogil:

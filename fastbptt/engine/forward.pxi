@@ -99,10 +99,10 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
             look_up(c, rows, row_index, P_x, width_of_A, inputs, lda)
         elif not c.has_saved:
             read(c, k, t, rows, row_index, I, <const floating *> c.X, X, ldi)
-            add_noise(c, t, rows, row_index, INPUT, c.input_noise, I, X, ldi)
+            add_noise(c, t, rows, row_index, INPUT, c.input_noise, NULL, I, X, ldi)
             affine(k, rows, I, width_of_A if gated else H, X, ldi, P_x, width_of_A, b_s, inputs, lda)
         if t >= c.past and p.recurs and not c.has_saved:
-            add_noise(c, t, rows, row_index, p.stream, c.noise, H, A, ldh)
+            add_noise(c, t, rows, row_index, p.stream, c.noise, c.noise_scales, H, A, ldh)
         # S[t + 1] = g1(A[t] + S[t] @ W_s.T)                                                          (rows, H)
         if t >= c.past and p.recurs and not c.has_saved:
             recur_through(p, c, k, shared, w, t, end, S, A, carry, saves)

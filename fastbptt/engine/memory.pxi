@@ -50,12 +50,18 @@ cdef class EngineCalls(EngineArguments):
         dX = self.fresh(3, c.T, c.B, p.I, &c.dX) if c.input_gradient else None
         dS_0 = self.fresh(2, c.B, p.width, 0, &c.dS_0) if c.initial_state_gradient else None
         self.run(c)
-        gradients = {"W_x": self.view(flat, p.W_x, 2, p.gates * p.H, p.I),
-                     "W_s": self.view(flat, p.W_s, 2, p.gates * p.H, p.H)}
+        gradients = {"W_x": self.view(flat, p.W_x, 2, p.gates * p.H, p.I)}
+        if p.rank > 0:
+            gradients["M"] = self.view(flat, p.M, 2, p.gates * p.H, p.rank)
+            gradients["N"] = self.view(flat, p.N, 2, p.H, p.rank)
+        else:
+            gradients["W_s"] = self.view(flat, p.W_s, 2, p.gates * p.H, p.H)
         if p.b_s >= 0:
             gradients["b_s"] = self.view(flat, p.b_s, 1, p.gates * p.H, 0)
         if p.b_n >= 0:
             gradients["b_n"] = self.view(flat, p.b_n, 1, p.H, 0)
+        if p.leak_logit >= 0:
+            gradients["leak_logit"] = self.view(flat, p.leak_logit, 1, p.H, 0)
         gradients["W_y"] = self.view(flat, p.W_y, 2, p.O, p.H)
         if p.b_y >= 0:
             gradients["b_y"] = self.view(flat, p.b_y, 1, p.O, 0)
@@ -144,7 +150,7 @@ cdef class EngineCalls(EngineArguments):
         c.segments = (most + rows - 1) // rows
         return self.plan_memory(c, threads)
 
-    def workspace(self, theta, shape, options):
+    def workspace(self, theta, shape, CallOptions options not None):
         """Return the bytes that `loss_and_gradients` needs for its workspace.
 
         `shape` is a CallShape, already checked. theta (P,) is not read.
@@ -182,8 +188,8 @@ cdef class EngineCalls(EngineArguments):
     cdef bint shares_products(self, const Call *c) noexcept:
         """Return whether a BLAS may use threads of its own for the call's products."""
         return (self.kernels == blas_kernels()
-                and 1.0 * c.T * c.B * self.plan.gates * self.plan.H * max(self.plan.I, self.plan.H, self.plan.O)
-                >= SHARED_FROM)
+                and max(1.0 * c.T * c.B, self.plan.rank) * self.plan.gates * self.plan.H * max(
+                    self.plan.I, self.plan.H, self.plan.O) >= SHARED_FROM)
 
     @cython.final
     cdef bint is_short(self, const Call *c) noexcept nogil:
@@ -191,7 +197,8 @@ cdef class EngineCalls(EngineArguments):
 
         It then keeps the GIL: releasing and taking it again takes 0.05 us.
         """
-        return <double> c.steps * (64 + self.plan.H * (self.plan.gates * (self.plan.I + self.plan.H) + self.plan.O)) < SHORT
+        return <double> c.steps * (64 + self.plan.H * (self.plan.gates * (self.plan.I + self.plan.H) + self.plan.O)) + (
+            <double> self.plan.gates * self.plan.H * self.plan.H * self.plan.rank) < SHORT
 
     @cython.final
     cdef int run_in(self, Call *c, char *base, int threads) noexcept nogil:

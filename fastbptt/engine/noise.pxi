@@ -13,16 +13,17 @@ cdef inline unsigned int sequence_number(const Call *c, Py_ssize_t b) noexcept n
 
 
 cdef void add_noise(const Call *c, Py_ssize_t t, Py_ssize_t rows, const Py_ssize_t *row_index, unsigned int stream,
-                    double scale, Py_ssize_t n, floating *A, Py_ssize_t lda) noexcept nogil:
+                    double scale, const double *scales, Py_ssize_t n, floating *A, Py_ssize_t lda) noexcept nogil:
     """Add scale times standard normal numbers to A (rows, n), the rows of the block that begins with step t.
 
-    `stream` selects the random numbers: INPUT, or the number of the recurrence. Nothing happens if scale is 0.
+    `stream` selects the random numbers: INPUT, or the number of the recurrence. Nothing happens if scale is 0. If scales (n,) is
+    not NULL, it replaces scale.
     """
     cdef Py_ssize_t row, at
     for row in range(rows if scale > 0 else 0):
         at = place(c, t, row_index, row)
-        add_normals(c.noise_key, stream, <unsigned int> (c.first + at // c.B), sequence_number(c, at % c.B), c.call, scale, n,
-                    A + row * lda)
+        add_normals(c.noise_key, stream, <unsigned int> (c.first + at // c.B), sequence_number(c, at % c.B), c.call, scale,
+                    scales, n, A + row * lda)
 
 
 cdef void draw_masks(const Plan *p, const Call *c, const Workspace *w, floating *mask) noexcept nogil:

@@ -11,10 +11,10 @@ cdef class Engine(EngineCalls):
     Each operation returns NotImplemented if a dtype, shape or memory layout is wrong. The Python layer then converts the
     argument and calls again, or raises a detailed error.
 
-    `batch` and `options` are Batch and CallOptions of backends/arguments.py, which documents their fields.
+    batch_and_options.pxi documents the fields of `batch`, `options` and `known`. Other types raise TypeError.
     """
 
-    def forward(self, theta, batch, options, bint return_states):
+    def forward(self, theta, Batch batch not None, CallOptions options not None, bint return_states):
         """Return Y (T, B, O) and the final state (B, H).
 
         If return_states, also returns S (T+1, B, H) and, for leaky units, the rates R (T, B, H). D and weights are not read.
@@ -50,7 +50,7 @@ cdef class Engine(EngineCalls):
         self.run(&c)
         return out
 
-    def losses(self, theta, batch, options):
+    def losses(self, theta, Batch batch not None, CallOptions options not None):
         """Return the errors e (T, B), not weighted; weights are not read."""
         cdef Call c
         if not (self.take_arguments(&c, theta, batch, options) and self.take_targets(&c, batch.D, None)):
@@ -59,7 +59,7 @@ cdef class Engine(EngineCalls):
         self.run(&c)
         return e
 
-    def evaluate(self, theta, batch, options):
+    def evaluate(self, theta, Batch batch not None, CallOptions options not None):
         """Return the reduced error, without penalties."""
         cdef Call c
         if not (self.take_arguments(&c, theta, batch, options) and self.take_targets(&c, batch.D, batch.weights)):
@@ -67,7 +67,7 @@ cdef class Engine(EngineCalls):
         self.run(&c)
         return c.total * c.error.scale
 
-    def loss_and_gradients(self, theta, batch, options):
+    def loss_and_gradients(self, theta, Batch batch not None, CallOptions options not None):
         """Return the reduced error plus penalties, and a dict of new gradients."""
         cdef Call c
         if not (self.take_arguments(&c, theta, batch, options) and self.take_targets(&c, batch.D, batch.weights)):
@@ -82,7 +82,7 @@ cdef class Engine(EngineCalls):
         gradients = self.gradients(c)
         return c.total * c.error.scale + c.penalty, gradients
 
-    def loss_into(self, theta, batch, options, gradient):
+    def loss_into(self, theta, Batch batch not None, CallOptions options not None, gradient):
         """Return the reduced error, and the penalties.
 
         The flat gradient of their sum overwrites `gradient` (P,).
@@ -99,7 +99,7 @@ cdef class Engine(EngineCalls):
     # ---- The parts of a network of several recurrences. The Python layer has checked the arguments; a wrong one is a bug
     # ---- there, so these methods raise.
 
-    def states(self, theta, batch, options, S, R, bint only_rates=False):
+    def states(self, theta, Batch batch not None, CallOptions options not None, S, R, bint only_rates=False):
         """Return the final state (B, width) of the recurrence.
 
         S (T+1, B, width) is overwritten: S[0] is the initial state, S[t+1] the state after X[t]. Leaky units also overwrite the
@@ -121,7 +121,8 @@ cdef class Engine(EngineCalls):
         self.run(&c)
         return final_state
 
-    def states_back(self, theta, batch, options, known, gradient, dX, bint with_omega):
+    def states_back(self, theta, Batch batch not None, CallOptions options not None, KnownStates known not None, gradient, dX,
+                    bint with_omega):
         """Return ∂E/∂S_0 (B, H), or None if not asked for, and omega Ω, which is 0 unless `with_omega`.
 
         batch.D (T, B, H) is ∂E/∂S through the outputs; in the current form, ∂E/∂R. `known` is KnownStates: its S and R are as
@@ -129,8 +130,7 @@ cdef class Engine(EngineCalls):
         ∂E/∂X overwrites dX (T, B, I), which may be None.
         """
         cdef Call c
-        S, R, past_S_0, own_start = known
-        dS = batch.D
+        S, R, past_S_0, dS = known.S, known.R, known.S_0, batch.D
         if not (self.plan.recurs and not self.plan.reads and is_ready(S, self.type, 3) and cnp.PyArray_DIM(S, 0) > 0
                 and self.prepare(&c, theta, batch.X, S[0], batch.lengths, batch.resets) and self.take_options(&c, options)
                 and has_shape(S, c.T + 1, c.B, self.plan.width) and is_ready(dS, self.type, 3)
@@ -139,7 +139,7 @@ cdef class Engine(EngineCalls):
                              "dtypes and shapes")
         c.precomputed, c.past_states = True, cnp.PyArray_BYTES(S) + c.B * self.plan.width * cnp.PyArray_ITEMSIZE(S)
         c.D, c.error.loss, c.error.K = cnp.PyArray_DATA(dS), GIVEN, self.plan.H
-        c.own_start, c.gradient, c.saves = own_start, cnp.PyArray_DATA(gradient), True
+        c.own_start, c.gradient, c.saves = known.own_start, cnp.PyArray_DATA(gradient), True
         c.past_rates = c.past_states  # of the current form, and of plain units with dropout, whose states are their rates
         if self.takes_saved():
             if not (is_ready(R, self.type, 3) and has_shape(R, c.T, c.B, self.exchanged() * self.plan.H)):
@@ -168,7 +168,7 @@ cdef class Engine(EngineCalls):
         self.run(&c)
         return Y
 
-    def outputs_back(self, theta, batch, options, bint is_derivative, gradient, dS):
+    def outputs_back(self, theta, Batch batch not None, CallOptions options not None, bint is_derivative, gradient, dS):
         """Return the readout's reduced error, Σ m, and the factor that both gradients still need.
 
         batch.X (T, B, H) are the states. If is_derivative, batch.D is ∂E/∂Y. The flat gradient overwrites `gradient` (P,), and
@@ -216,7 +216,8 @@ cdef class Engine(EngineCalls):
                                <double *> (cnp.PyArray_DATA(effective) if part is not None else NULL),
                                <double *> (cnp.PyArray_DATA(part) if part is not None else NULL))
 
-    def window_into(self, theta, batch, options, known, gradient, S, R):
+    def window_into(self, theta, Batch batch not None, CallOptions options not None, KnownStates known not None, gradient, S,
+                    R):
         """Return the reduced error of the steps after the known ones, the penalties, and Σ m.
 
         These errors go back k2 steps of options.tbptt = (T, k2). `known` is KnownStates, which started from the initial state
@@ -226,14 +227,14 @@ cdef class Engine(EngineCalls):
         cdef Call c
         cdef double total
         cdef Py_ssize_t k2
-        past, past_rates, past_S_0, own_start = known
+        past, past_rates, past_S_0 = known.S, known.R, known.S_0
         if not (self.take_arguments(&c, theta, batch, options) and self.point_at_targets(&c, batch.D, batch.weights)
                 and self.in_range(&c) and is_ready(past, self.type, 3) and cnp.PyArray_DIM(past, 0) <= c.T
                 and has_shape(past, cnp.PyArray_DIM(past, 0), c.B, self.plan.width) and self.is_ready_gradient(gradient)
                 and self.is_ready_out(S, c.T + 1, c.B, self.plan.width) and not c.last):
             return NotImplemented
         k2 = c.T if options.tbptt is None else options.tbptt[1]
-        c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), own_start
+        c.past, c.past_states, c.own_start = cnp.PyArray_DIM(past, 0), cnp.PyArray_DATA(past), known.own_start
         c.past_rates = c.past_states  # of the current form, and of plain units with dropout, whose states are their rates
         if self.takes_saved():
             if not (is_ready(past_rates, self.type, 3)
@@ -255,7 +256,7 @@ cdef class Engine(EngineCalls):
         self.run(&c)
         return c.total * c.error.scale, c.penalty, total
 
-    def backward(self, theta, batch, options):
+    def backward(self, theta, Batch batch not None, CallOptions options not None):
         """Return the dict of gradients for batch.D = ∂E/∂Y (T, B, O); weights are not read."""
         cdef Call c
         dY = batch.D
@@ -266,10 +267,11 @@ cdef class Engine(EngineCalls):
         c.error.loss, c.error.K, c.error.scale = GIVEN, self.plan.O, 1
         return self.gradients(&c)
 
-    def gradient_terms(self, theta, batch, options, Py_ssize_t t):
+    def gradient_terms(self, theta, Batch batch not None, CallOptions options not None, Py_ssize_t t):
         """Return the dict of what each step contributes to the gradient of step t's error, 0 <= t < T.
 
-        "W_s" is (t+1, H, H), "W_x" (t+1, H, I), "W_y" (O, H) and "S" (t+1, B, H). weights, lengths and resets are None.
+        "W_s" is (t+1, H, H), "W_x" (t+1, H, I), "W_y" (O, H) and "S" (t+1, B, H). With a rank, "M" (t+1, H, R) and "N" (t+1,
+        H, R) replace "W_s". weights, lengths and resets are None.
         """
         cdef Call c
         cdef Py_ssize_t I = self.plan.I, H = self.plan.H, O = self.plan.O, G = self.plan.gates
@@ -289,10 +291,17 @@ cdef class Engine(EngineCalls):
         if c.B == 0:
             W_s.fill(0)
             W_x.fill(0)
+        if self.plan.rank > 0:
+            M = self.fresh(3, t + 1, G * H, self.plan.rank, &c.terms_M)
+            N = self.fresh(3, t + 1, H, self.plan.rank, &c.terms_N)
+            M.fill(0)
+            N.fill(0)
+            self.run(&c)
+            return {"M": M, "N": N, "W_x": W_x, "W_y": W_y, "S": S}
         self.run(&c)
         return {"W_s": W_s, "W_x": W_x, "W_y": W_y, "S": S}
 
-    def gradient_flow(self, theta, batch, options, Py_ssize_t begin, Py_ssize_t end):
+    def gradient_flow(self, theta, Batch batch not None, CallOptions options not None, Py_ssize_t begin, Py_ssize_t end):
         """Return ‖∂E_t/∂S_i‖ (end - begin, T) of the errors of steps begin ... end, and ‖∂E/∂S_i‖ (T,) of all errors.
 
         The LSTM returns these two for h, then for c. Errors are weighted but not reduced: the norms are not divided by Σ m.
@@ -322,7 +331,7 @@ cdef class Engine(EngineCalls):
 
     # ---- Training
 
-    def train(self, theta, data, options, updates, memory, sums):
+    def train(self, theta, Batch data not None, CallOptions options not None, updates, memory, sums):
         """Update theta and its slots by one batch after another, without the GIL, until updates.seconds are over.
 
         Ends before that with the last sequence, at a batch from which nothing can be learnt (its update is not made), or at

@@ -47,12 +47,17 @@ cdef struct Plan:
     Py_ssize_t width             # length of a public state: H, or 2 H
     int activation               # g1, of the hidden units
     Units units                  # cell, leak and activation of the units
+    const double *leaks          # (H,)  the leak of each unit; NULL if all are equal, or if leak_logit determines them
     unsigned int stream          # stream of random numbers for this recurrence's noise and dropout
-    double noise, input_noise    # standard deviations of the noise on states and on inputs
+    double noise, input_noise    # standard deviations of the noise on states and on inputs. If units have separate leaks, noise
+                                 # is still to be multiplied by sqrt(2 / leak)
     double dropout               # probability that a hidden unit is dropped
     ErrorOptions error           # loss, output activation g2, K and the scale of the reduction
     # Offset of each parameter in theta, -1 if it does not exist; P is the length of theta
-    Py_ssize_t W_x, W_s, b_s, b_n, W_y, b_y, S_0, P
+    Py_ssize_t W_x, W_s, M, N, b_s, b_n, leak_logit, W_y, b_y, S_0, P
+    Py_ssize_t rank              # R of W_s = M N.T; 0 if W_s is a parameter
+    Py_ssize_t effective         # length of the effective parameters: P, and with a rank W_s behind theta
+    bint trains_leak             # leak_logit exists
     bint mean                    # the reduction is the mean, else the sum
     bint last                    # outputs and errors exist only at each sequence's last step
     bint one_hot                 # inputs are token ids
@@ -62,7 +67,7 @@ cdef struct Plan:
     bint reads                   # the network has a readout; else its outputs are the states
     bint reverse                 # the recurrence runs from each sequence's last step to its first
     Py_ssize_t penalties         # number of penalties on parameters
-    Penalty[7] penalty           # of these, the first `penalties` are in use
+    Penalty[10] penalty          # of these, the first `penalties` are in use
     double rate_penalty          # factor of the mean of S² in the loss
     double omega                 # factor of Ω in the loss
     bint drops_noise             # set ∂E/∂S to 0 where it is only rounding noise: this engine or another one of the
@@ -79,6 +84,11 @@ cdef inline Py_ssize_t slot_of(const Plan *p, Py_ssize_t gate) noexcept nogil:
     return (gate + first_slot(p)) % p.gates
 
 
+cdef inline bint separate_leaks(const Plan *p) noexcept nogil:
+    """Return whether each unit has a leak of its own, given or trained."""
+    return p.leaks != NULL or p.leak_logit >= 0
+
+
 cdef inline Py_ssize_t first_slot(const Plan *p) noexcept nogil:
     """Return which block of a row of delta belongs to the first gate's product with W_s."""
     return cell_rows[p.units.form].slots - p.gates
@@ -88,18 +98,27 @@ cdef void place_parameters(Plan *p, bint bias, bint learn_initial_state) noexcep
     """Compute the offset of each parameter in theta, the length P of theta, and the sizes that depend on the cell."""
     cdef const CellRow *cell = &cell_rows[p.units.form]
     p.gates, p.width = cell.gates, 2 * p.H if cell.state == BOTH_CARRIES else p.H
-    p.W_x = p.W_s = p.b_s = p.b_n = p.W_y = p.b_y = p.S_0 = -1
+    p.W_x = p.W_s = p.M = p.N = p.b_s = p.b_n = p.leak_logit = p.W_y = p.b_y = p.S_0 = -1
     p.P = 0
     if p.recurs:
-        p.W_x, p.W_s = 0, p.gates * p.H * p.I
-        p.P = p.W_s + p.gates * p.H * p.H
+        p.W_x, p.P = 0, p.gates * p.H * p.I
+    if p.recurs and p.rank > 0:
+        p.M, p.N = p.P, p.P + p.gates * p.H * p.rank
+        p.P = p.N + p.H * p.rank
+    elif p.recurs:
+        p.W_s, p.P = p.P, p.P + p.gates * p.H * p.H
     if bias and p.recurs:
         p.b_s, p.P = p.P, p.P + p.gates * p.H
     if bias and p.recurs and cell.product == APART:
         p.b_n, p.P = p.P, p.P + p.H
+    if p.trains_leak and p.recurs:
+        p.leak_logit, p.P = p.P, p.P + p.H
     if p.reads:
         p.W_y, p.P = p.P, p.P + p.O * p.H
     if bias and p.reads:
         p.b_y, p.P = p.P, p.P + p.O
     if learn_initial_state and p.recurs:
         p.S_0, p.P = p.P, p.P + p.width
+    p.effective = p.P
+    if p.recurs and p.rank > 0:
+        p.W_s, p.effective = p.P, p.P + p.gates * p.H * p.H

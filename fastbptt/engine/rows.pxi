@@ -88,13 +88,17 @@ cdef void pack_back(const Plan *p, const Kernels *k, const floating *theta, Py_s
 cdef void pull_back_terms(const Plan *p, Call *c, const floating *theta) noexcept nogil:
     """Apply `pull_back`, the vjp of the parametrizations, to each step's terms of ∂E/∂W_s and ∂E/∂W_x, and to ∂E/∂W_y.
 
-    Afterwards the terms are those with respect to theta (P,).
+    Afterwards the terms are those with respect to theta (P,). With a rank, M and N have terms in place of W_s.
     """
-    cdef Py_ssize_t i, I = p.I, H = p.H, G = p.gates
+    cdef Py_ssize_t i, I = p.I, H = p.H, G = p.gates, R = p.rank
     for i in range(c.T):
         if stopped(c):
             return
-        pull_back(G * H * H, p.maps + p.W_s, theta + p.W_s, <floating *> c.terms_W_s + i * G * H * H)
+        if p.rank > 0:
+            pull_back(G * H * R, p.maps + p.M, theta + p.M, <floating *> c.terms_M + i * G * H * R)
+            pull_back(H * R, p.maps + p.N, theta + p.N, <floating *> c.terms_N + i * H * R)
+        else:
+            pull_back(G * H * H, p.maps + p.W_s, theta + p.W_s, <floating *> c.terms_W_s + i * G * H * H)
         pull_back(G * H * I, p.maps + p.W_x, theta + p.W_x, <floating *> c.terms_W_x + i * G * H * I)
     pull_back(p.O * H, p.maps + p.W_y, theta + p.W_y, <floating *> c.terms_W_y)
 

@@ -57,7 +57,8 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
                     int thread) noexcept nogil:
     """Do what the call asks for, for shard i, in the workspace of this thread. Thread 0 is the calling one.
 
-    Writes the shard's sums (totals, squares, Ω) to `shared`, and its gradient to its own row of shared.partials (shards, P).
+    Writes the shard's sums (totals, squares, Ω) to `shared`, and its gradient to its own row of shared.partials (shards,
+    effective).
     """
     cdef Workspace w
     cdef Call s, before
@@ -82,8 +83,8 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         if forward(p, &s, k, shared, &w, theta) == DONE and c.flow != NULL:
             flow(p, &s, k, shared, &w, theta)
     else:
-        s.gradient = <floating *> shared.partials + (i * p.P if shared.shards > 1 else 0)
-        memset(s.gradient, 0, p.P * sizeof(floating))
+        s.gradient = <floating *> shared.partials + (i * p.effective if shared.shards > 1 else 0)
+        memset(s.gradient, 0, p.effective * sizeof(floating))
         if c.omega != 0:
             s.omega_slope = <floating *> shared.omega_slopes + i * p.H * p.H
             memset(s.omega_slope, 0, p.H * p.H * sizeof(floating))
@@ -180,15 +181,19 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     cdef Job job
     cdef Py_ssize_t i, j
     cdef floating *partial
-    cdef floating *gradient = <floating *> c.gradient
+    cdef floating *gradient
     cdef const floating *given = theta
     cdef unsigned long long mode = flush_denormals()
     lay_out_shared(p, c, k, theta, base, threads, &shared)
-    if p.maps != NULL:
-        # p = effective(theta, maps)                                                                  (P,)
-        map_parameters(p.P, p.maps, given, <floating *> shared.theta)
+    gradient = <floating *> shared.gradient
+    if p.maps != NULL or p.rank > 0:
+        # p = effective(theta, maps)                                                          (effective,)
+        find_effective(p, k, &shared, given, <floating *> shared.theta)
         theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
+    if separate_leaks(p):
+        find_leaks(p, c, theta, &shared)
+        c.units.leaks, c.units.keeps, c.noise_scales = shared.leaks, shared.keeps, shared.noise_scales
     if c.drops_noise:
         find_norms(p, c, theta)
     if c.packed or c.most < c.T:
@@ -209,10 +214,10 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         c.total += shared.totals[i]
     if gradient != NULL:
         if shared.shards != 1:
-            memset(gradient, 0, p.P * sizeof(floating))
+            memset(gradient, 0, p.effective * sizeof(floating))
             for i in range(shared.shards):
-                partial = <floating *> shared.partials + i * p.P
-                for j in range(p.P):
+                partial = <floating *> shared.partials + i * p.effective
+                for j in range(p.effective):
                     gradient[j] += partial[j]
     if c.unscale > 0:
         undo_scale(p, c, gradient)
@@ -224,21 +229,30 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
                 c.penalty += c.rates * shared.squares[i]
         if c.omega != 0:
             c.penalty += add_omega(p, c, &shared, gradient + p.W_s)
+    # gradient = pulled_back(gradient, theta, maps)                                                   (P,)
+    if p.rank > 0 and gradient != NULL:
+        add_factor_gradients(p, k, &shared, theta, gradient + p.W_s, gradient + p.M, gradient + p.N)
+    for i in range(c.T if p.rank > 0 and c.terms_S != NULL else 0):
+        if stopped(c):
+            break
+        add_factor_gradients(p, k, &shared, theta, <floating *> c.terms_W_s + i * p.gates * p.H * p.H,
+                             <floating *> c.terms_M + i * p.gates * p.H * p.rank, <floating *> c.terms_N + i * p.H * p.rank)
     if p.maps != NULL:
         if gradient != NULL:
-            # gradient = pulled_back(gradient, theta, maps)                                           (P,)
             pull_back(p.P, p.maps, given, gradient)
         elif c.terms_S != NULL:
             pull_back_terms(p, c, given)
+    if p.rank > 0 and gradient != NULL:
+        memcpy(c.gradient, gradient, p.P * sizeof(floating))
     restore(mode)
     return STOPPED if read_flag(c.stop) else DONE
 
 
 cdef void undo_scale(const Plan *p, Call *c, floating *gradient) noexcept nogil:
-    """Multiply all results that are linear in the weights by c.unscale. gradient is (P,), or NULL."""
+    """Multiply all results that are linear in the weights by c.unscale. gradient is (effective,), or NULL."""
     c.total *= c.unscale
     if gradient != NULL:
-        multiply(p.P, c.unscale, gradient)
+        multiply(p.effective, c.unscale, gradient)
     if c.dX != NULL:
         multiply(c.T * c.B * p.I, c.unscale, <floating *> c.dX)
     if c.dS_0 != NULL:

@@ -21,14 +21,22 @@ cdef inline bint saves_state(const Call *c) noexcept nogil:
     return cell_of(c).saves > 0 and cell_of(c).state == SECOND
 
 
+cdef inline bint derivative_reads_saves(const Call *c) noexcept nogil:
+    """Return whether the derivatives read what the cell saves, and not the first carry.
+
+    A trained leak needs the saved state in addition to the rates.
+    """
+    return cell_of(c).saves > 0 and (reads_input(c.units.activation) or not saves_state(c))
+
+
 cdef inline floating *saved_rates(const Call *c, const Workspace *w, Py_ssize_t row, floating *A) noexcept nogil:
     """Return what the derivatives read, from row `row` of the saved rows on: what the cell saves, else A, its states."""
-    return <floating *> w.saves + row * w.lds if cell_of(c).saves > 0 else A
+    return <floating *> w.saves + row * w.lds if derivative_reads_saves(c) else A
 
 
 cdef inline Py_ssize_t saved_width(const Call *c, const Workspace *w) noexcept nogil:
     """Return the distance of rows in the array that `saved_rates` returns."""
-    return w.lds if cell_of(c).saves > 0 else w.ldh
+    return w.lds if derivative_reads_saves(c) else w.ldh
 
 
 cdef void to_rates(const Call *c, const Kernels *k, Py_ssize_t rows, Py_ssize_t ldh, floating *A) noexcept nogil:

@@ -5,7 +5,7 @@
 # not a module, so that Engine and its structs need not be exported. Steps of the training loop belong here, update rules in
 # the kernels.
 
-cdef tuple train(Engine engine, theta, whole, call_options, updates, buffers, sums):
+cdef tuple train(Engine engine, theta, Batch whole, CallOptions call_options, updates, buffers, sums):
     """Train by one batch after another without the GIL. Engine.train documents the arguments and the result."""
     cdef str rule
     cdef list slots
@@ -13,6 +13,7 @@ cdef tuple train(Engine engine, theta, whole, call_options, updates, buffers, su
     cdef double max_grad_norm, seconds
     rule, numbers, slots, rates, max_grad_norm, rows, batch_size, earlier, seconds = updates
     gradient, before, batch = buffers
+    cdef tuple picked = tuple(batch)
     cdef Plan *p = &engine.plan
     cdef Call data, c
     cdef UpdateOptions options = options_of(rule, numbers)
@@ -47,7 +48,7 @@ cdef tuple train(Engine engine, theta, whole, call_options, updates, buffers, su
     if states < 3:
         state[2] = NULL
     for slot in range(6):
-        batch_arrays[slot] = cnp.PyArray_DATA(batch[slot]) if batch[slot] is not None else NULL
+        batch_arrays[slot] = cnp.PyArray_DATA(picked[slot]) if picked[slot] is not None else NULL
     c = data
     c.B, c.gradient, c.saves = min(batch_size, n), cnp.PyArray_DATA(gradient), True
     c.X, c.weights, c.initial_state = batch_arrays[0] if data.X != NULL else NULL, batch_arrays[2], batch_arrays[3]

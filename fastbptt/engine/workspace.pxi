@@ -13,13 +13,17 @@ cdef struct Shared:
     Py_ssize_t bytes             #                   size of one thread's workspace
     char *workspaces             # (threads, bytes)
     Py_ssize_t saved             #                   bytes per shard of the saved arrays, if they lie in external memory
-    void *partials               # (shards, P)       gradient of each shard; a single shard writes to the call's gradient
+    void *gradient               # (effective,)      ∂E/∂ the effective parameters; without a rank the call's gradient
+    void *partials               # (shards, effective)  gradient of each shard; a single shard writes to `gradient`
     double *totals               # (shards,)         Σ m e
     double *squares              # (shards,)         Σ S²; absent without a penalty on rates
     double *omega_sums           # (shards,)         sum of Ω; absent without omega, like the next two
     Py_ssize_t *omega_rows       # (shards,)         rows in that sum
     void *omega_slopes           # (shards, H, H)    derivative of that sum with respect to W_s
-    void *theta                  # (P,)              effective parameters; absent without parametrizations
+    void *theta                  # (effective,)      effective parameters; absent without parametrizations and rank
+    void *product                # (gates H, ldh)    W_s or its gradient; absent without a rank, like the next two
+    void *factor                 # (gates H, ldr)    M or its gradient
+    void *packed_factor          # (R, ldh) or (H, ldr)  N.T or N, packed
     void *P_x                    # (I, gates ldh)    W_x.T, packed for forward; for token ids a table with one row per id
     void *P_s                    # (H, gates ldh)    W_s.T, packed for forward
     void *P_y                    # (H, ldo)          W_y.T, packed for forward
@@ -28,6 +32,9 @@ cdef struct Shared:
     void *Q_y                    # (O, ldh)          W_y, packed for backward
     void *biases                 # (gates ldh,)      b_s, one block per slot; absent if there is one gate, like the next
     void *b_n                    # (ldh,)            b_n, or zeros
+    void *leaks                  # (ldh,)            the leak of each unit; NULL if all are equal, like the next two
+    void *keeps                  # (ldh,)            1 - leak
+    double *noise_scales         # (H,)              standard deviation of each unit's noise
     void *by_slots               # (gates ldh, I or H)  a weight matrix, one block of rows per slot, before it is packed
 
 
@@ -94,6 +101,12 @@ cdef struct Workspace:
     void *mask                        # saved   (B, ldh)               dropout mask; NULL without dropout
     void *masked                      # scratch (2, B, ldh)            states times mask, and times a gate
     void *gated                       # scratch (rows, ldh)            the factor of a GATED product, of a block
+    double *leak_sums                 # scratch (ldh,)                 ∂E/∂leak_logit / (1 - leak); absent if leaks are not
+                                      #                                trained, like all below
+    void *leak_dS                     # scratch (rows, ldh)            ∂E/∂ the state after each step of a block
+    void *leak_before                 # scratch (rows, ldh)            second carry before each step of a block
+    void *leak_first                  # scratch (B, ldh)               second carry before the block's first step
+    void *leak_noise                  # scratch (rows, ldh)            noise of a block
 
 
 cdef void *take(char *base, Py_ssize_t *used, Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t size) noexcept nogil:
@@ -114,7 +127,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     """
     cdef Py_ssize_t used = 0, external = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef const CellRow *cell = cell_of(c)
-    w.mask = w.gated = w.carry = NULL
+    w.mask = w.gated = w.carry = w.leak_dS = NULL
     w.indexed = w.indexed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
@@ -190,12 +203,19 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
             w.reset_dcarry_sums = take(base, &used, B, w.ldh, sizeof(double))
             w.old = take(base, &used, 2, w.ldh, size)
             w.old_start_sums = take(base, &used, 1, w.ldh, sizeof(double))
+    if p.leak_logit >= 0 and c.gradient != NULL:
+        w.leak_sums = <double *> take(base, &used, 1, w.ldh, sizeof(double))
+        w.leak_dS = take(base, &used, w.rows, w.ldh, size)
+        w.leak_before = take(base, &used, w.rows if cell.carries > 1 else 0, w.ldh, size)
+        w.leak_first = take(base, &used, B if cell.carries > 1 else 0, w.ldh, size)
+        w.leak_noise = take(base, &used, w.rows if p.noise > 0 else 0, w.ldh, size)
     return used
 
 
 cdef bint countable(const Plan *p, const Call *c) noexcept nogil:
     """Return whether the sizes that `lay_out` computes stay far below the limit of Py_ssize_t."""
-    return 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 16 * p.H + p.O + c.error.K) + 64.0 * p.P <= 2.0**62
+    return 32.0 * (c.T + 2) * (c.B + 1) * (p.I + 16 * p.H + p.O + c.error.K) + (
+        128.0 if p.rank > 0 else 64.0) * p.effective <= 2.0**62
 
 
 cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, const floating *of, char *base, int threads,
@@ -205,7 +225,7 @@ cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, c
     If `base` is NULL, only the bytes are counted. `of` is never read: its type selects float32 or float64.
     """
     cdef Py_ssize_t used = 0, size = sizeof(floating), gates = p.gates
-    cdef Py_ssize_t ldi = padded(k, p.I, of), ldh = padded(k, p.H, of), ldo = padded(k, p.O, of)
+    cdef Py_ssize_t ldi = padded(k, p.I, of), ldh = padded(k, p.H, of), ldo = padded(k, p.O, of), ldr
     cdef Workspace w
     shared.rows = c.rows
     shared.shards = shards_of(c)
@@ -219,12 +239,25 @@ cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, c
         shared.biases = take(base, &used, gates, ldh, size)
         shared.b_n = take(base, &used, 1, ldh, size)
         shared.by_slots = take(base, &used, gates * ldh, max(p.I, p.H), size)
+    shared.leaks = shared.keeps = NULL
+    if separate_leaks(p):
+        shared.leaks = take(base, &used, 1, ldh, size)
+        shared.keeps = take(base, &used, 1, ldh, size)
+        shared.noise_scales = <double *> take(base, &used, 1, p.H, sizeof(double))
     shared.totals = <double *> take(base, &used, shared.shards, 1, sizeof(double))
-    if p.maps != NULL:
-        shared.theta = take(base, &used, 1, p.P, size)
-    shared.partials = c.gradient
+    if p.maps != NULL or p.rank > 0:
+        shared.theta = take(base, &used, 1, p.effective, size)
+    if p.rank > 0:
+        ldr = padded(k, p.rank, of)
+        shared.product = take(base, &used, gates * p.H, ldh, size)
+        shared.factor = take(base, &used, gates * p.H, ldr, size)
+        shared.packed_factor = take(base, &used, 1, max(p.rank * ldh, p.H * ldr), size)
+    shared.gradient = c.gradient
+    if c.gradient != NULL and p.rank > 0:
+        shared.gradient = take(base, &used, 1, p.effective, size)
+    shared.partials = shared.gradient
     if c.gradient != NULL and shared.shards > 1:
-        shared.partials = take(base, &used, shared.shards, p.P, size)
+        shared.partials = take(base, &used, shared.shards, p.effective, size)
     if c.rates != 0:
         shared.squares = <double *> take(base, &used, shared.shards, 1, sizeof(double))
     if c.omega != 0:

@@ -28,15 +28,20 @@ from libc.string cimport memcpy, memset
 from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 from .kernels cimport (
-    CROSS_ENTROPY, GRU, LSTM, NOISE, RATE, SIGMOID, SOFTMAX, ErrorOptions, Kernels, Units, UpdateOptions, exp, fabs, log,
-    outputs_of,
-    reads_input,
+    APART, CELL_COUNT, CROSS_ENTROPY, GATED, NOISE, RATE, SIGMOID, SOFTMAX, CellRow, ErrorOptions, Kernels, Units,
+    UpdateOptions, cell_rows, exp, fabs, log, outputs_of, reads_input,
 )
 from .scalar cimport activate, back_from_output, differentiate, slope, update
 
 cdef extern from "atomic.h" nogil:
     long add "fastbptt_add"(long *counter, long n) noexcept
     void enter "fastbptt_enter"(long *counter, long most) noexcept
+
+cdef extern from "kernels.h":
+    enum:  # the cells of several gates, which only this file names
+        GRU "FASTBPTT_GRU"
+        GRU_BEFORE "FASTBPTT_GRU_BEFORE"
+        LSTM "FASTBPTT_LSTM"
 
 include "_blas_int.pxi"  # setup.py writes it: it defines blas_int, a name that SciPy has from 1.18 on
 
@@ -205,6 +210,18 @@ cdef const floating *times_mask(Py_ssize_t n, const floating *states, const floa
     return masked
 
 
+cdef void mix_rows(const Units *what, Py_ssize_t rows, Py_ssize_t ldh, const floating *x, const floating *y,
+                   floating *into) noexcept nogil:
+    """Compute into = keep * x + leak * y for rows (rows, H) of units with separate leaks."""
+    cdef Py_ssize_t row, i, h
+    cdef const floating *leaks = <const floating *> what.leaks
+    cdef const floating *keeps = <const floating *> what.keeps
+    for row in range(rows):
+        i = row * ldh
+        for h in range(ldh):
+            into[i + h] = x[i + h] * keeps[h] + y[i + h] * leaks[h]
+
+
 cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                     const floating *mask, floating *masked, const floating *before, const floating *integrated, floating *S,
                     floating *other) noexcept nogil:
@@ -219,10 +236,14 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
             memcpy(other, S, n * sizeof(floating))
             rate = S if reads_input(what.activation) else other  # the other of the two keeps A
             activate(what.activation, n, rate)
-            for i in range(n):
+            if what.leaks != NULL:
+                mix_rows(what, rows, ldh, before, rate, S)
+            for i in range(0 if what.leaks != NULL else n):
                 S[i] = before[i] * keep + rate[i] * leak
         else:
-            for i in range(n):
+            if what.leaks != NULL:
+                mix_rows(what, rows, ldh, integrated, S, other)
+            for i in range(0 if what.leaks != NULL else n):
                 other[i] = integrated[i] * keep + S[i] * leak
             memcpy(S, other, n * sizeof(floating))
             activate(what.activation, n, S)
@@ -234,7 +255,7 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
 cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                          const floating *mask, floating *masked, const floating *R, const floating *later, floating *dU,
                          floating *delta) noexcept nogil:
-    cdef Py_ssize_t t, i, n = rows * ldh
+    cdef Py_ssize_t t, i, h, n = rows * ldh
     cdef floating leak = <floating> what.leak, keep = <floating> (1 - what.leak)
     cdef floating *d
     if later == NULL:
@@ -250,7 +271,12 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
                 d[i] += masked[i] * mask[i]
         if what.form != RATE:
             differentiate(what.activation, n, R + t * n, d)
-        for i in range(n):
+        if what.leaks != NULL:
+            for i in range(n):
+                h = i % ldh
+                dU[i] = d[i] + dU[i] * (<const floating *> what.keeps)[h]
+                d[i] = dU[i] * (<const floating *> what.leaks)[h]
+        for i in range(0 if what.leaks != NULL else n):
             dU[i] = d[i] + dU[i] * keep
             d[i] = dU[i] * leak
         if what.form == RATE:
@@ -258,73 +284,167 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
         later = d
 
 
-# simd/gated.h lists the slots of `saves` and delta.
+# Cells of several gates. simd/gated.h lists the slots of `saves` and delta, and says what the two functions of a cell compute:
+# here for one row, and dcarry is 0 if nothing comes back. A new cell needs them, and a row of GATED_CELLS.
+
+
+cdef void gru_step(int activation, Py_ssize_t H, const floating *before, const floating *carry_before, floating *S,
+                   floating *carry, floating *s) noexcept nogil:
+    cdef Py_ssize_t h
+    activate(SIGMOID, 2 * H, s + H)
+    for h in range(H):
+        s[h] += s[H + h] * s[3 * H + h]
+    activate(activation, H, s)
+    for h in range(H):
+        S[h] = s[h] + s[2 * H + h] * (before[h] - s[h])
+
+
+cdef void gru_step_back(int activation, Py_ssize_t H, const floating *s, const floating *before, floating *dcarry,
+                        floating *d) noexcept nogil:
+    cdef Py_ssize_t h
+    cdef floating dh
+    for h in range(H):
+        dh = d[h] = d[h] + dcarry[h]
+        dcarry[h] = dh * s[2 * H + h]
+        d[2 * H + h] = dh * (before[h] - s[h]) * s[2 * H + h] * (1 - s[2 * H + h])
+        d[h] = dh * (1 - s[2 * H + h])
+    differentiate(activation, H, s, d)
+    for h in range(H):
+        d[3 * H + h] = d[h] * s[H + h]
+        d[H + h] = d[h] * s[3 * H + h] * s[H + h] * (1 - s[H + h])
+
+
+cdef void gru_before_step(int activation, Py_ssize_t H, const floating *before, const floating *carry_before, floating *S,
+                          floating *carry, floating *s) noexcept nogil:
+    cdef Py_ssize_t h
+    activate(activation, H, s + 2 * H)
+    for h in range(H):
+        S[h] = s[2 * H + h] + s[H + h] * (before[h] - s[2 * H + h])
+
+
+cdef void gru_before_step_back(int activation, Py_ssize_t H, const floating *s, const floating *before, floating *dcarry,
+                               floating *d) noexcept nogil:
+    cdef Py_ssize_t h
+    cdef floating dh
+    for h in range(H):
+        dh = d[h] + dcarry[h]
+        dcarry[h] = dh * s[H + h]
+        d[h] = 0
+        d[H + h] = dh * (before[h] - s[2 * H + h]) * s[H + h] * (1 - s[H + h])
+        d[2 * H + h] = dh * (1 - s[H + h])
+    differentiate(activation, H, s + 2 * H, d + 2 * H)
+
+
+cdef void lstm_step(int activation, Py_ssize_t H, const floating *before, const floating *carry_before, floating *S,
+                    floating *carry, floating *s) noexcept nogil:
+    cdef Py_ssize_t h
+    activate(SIGMOID, 2 * H, s)
+    activate(activation, H, s + 2 * H)
+    activate(SIGMOID, H, s + 3 * H)
+    for h in range(H):
+        s[5 * H + h] = carry_before[h]
+        s[4 * H + h] = carry[h] = s[H + h] * s[5 * H + h] + s[h] * s[2 * H + h]
+    activate(activation, H, s + 4 * H)
+    for h in range(H):
+        S[h] = s[3 * H + h] * s[4 * H + h]
+
+
+cdef void lstm_step_back(int activation, Py_ssize_t H, const floating *s, const floating *before, floating *dcarry,
+                         floating *d) noexcept nogil:
+    cdef Py_ssize_t h
+    cdef floating dh
+    for h in range(H):
+        dh = d[h]
+        d[2 * H + h] = dh * s[3 * H + h]  # times g1'(c)
+        d[3 * H + h] = dh * s[4 * H + h] * s[3 * H + h] * (1 - s[3 * H + h])
+    differentiate(activation, H, s + 4 * H, d + 2 * H)
+    for h in range(H):
+        dh = dcarry[h] + d[2 * H + h]
+        dcarry[h] = dh * s[H + h]
+        d[h] = dh * s[2 * H + h] * s[h] * (1 - s[h])
+        d[H + h] = dh * s[5 * H + h] * s[H + h] * (1 - s[H + h])
+        d[2 * H + h] = dh * s[h]
+    differentiate(activation, H, s + 2 * H, d + 2 * H)
+
+
+ctypedef void (*Step_f32)(int activation, Py_ssize_t H, const float *before, const float *carry_before, float *S, float *carry,
+                          float *s) noexcept nogil
+ctypedef void (*Step_f64)(int activation, Py_ssize_t H, const double *before, const double *carry_before, double *S,
+                          double *carry, double *s) noexcept nogil
+ctypedef void (*StepBack_f32)(int activation, Py_ssize_t H, const float *s, const float *before, float *dcarry,
+                              float *d) noexcept nogil
+ctypedef void (*StepBack_f64)(int activation, Py_ssize_t H, const double *s, const double *before, double *dcarry,
+                              double *d) noexcept nogil
+
+
+cdef struct GatedCell:
+    Step_f32 step_f32
+    Step_f64 step_f64
+    StepBack_f32 back_f32
+    StepBack_f64 back_f64
+
+
+cdef GatedCell[CELL_COUNT] GATED_CELLS
+GATED_CELLS[GRU] = GatedCell(gru_step[float], gru_step[double], gru_step_back[float], gru_step_back[double])
+GATED_CELLS[GRU_BEFORE] = GatedCell(gru_before_step[float], gru_before_step[double], gru_before_step_back[float],
+                                    gru_before_step_back[double])
+GATED_CELLS[LSTM] = GatedCell(lstm_step[float], lstm_step[double], lstm_step_back[float], lstm_step_back[double])
+
+
+def check_cells():
+    """Raise ImportError if a cell of several gates has no row in GATED_CELLS."""
+    cdef int i
+    for i in range(CELL_COUNT):
+        if cell_rows[i].gates > 1 and GATED_CELLS[i].step_f32 == NULL:
+            raise ImportError(f"the kernel set 'blas' has no functions for the cell {cell_rows[i].name.decode()!r}")
+
+
+check_cells()
 
 
 cdef void gate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                const floating *b_n, const floating *mask, floating *masked, const floating *before,
                const floating *carry_before, floating *S, floating *carry, floating *saves) noexcept nogil:
-    cdef bint gru = what.form == GRU, lstm = what.form == LSTM
-    cdef Py_ssize_t t, i, h, n = rows * H, lds = (4 if gru else 6 if lstm else 3) * H
+    cdef const CellRow *cell = &cell_rows[what.form]
+    cdef bint apart = cell.product == APART, gated = cell.product == GATED
+    cdef Py_ssize_t t, i, h, n = rows * H, lds = cell.saves * H, width = (cell.gates - gated) * H
+    cdef Py_ssize_t ldc = H if cell.carries > 1 else 0  # else the pointers to the second carry are NULL
     cdef const floating *factor
     cdef floating *s
     cdef floating *scratch = masked + n
     for t in range(steps):
         factor = times_mask(n, before, mask, masked)
-        if gru:
-            for i in range(rows):
-                memcpy(saves + i * lds + 3 * H, b_n, H * sizeof(floating))
-            product(rows, 3 * H, H, factor, H, <Py_ssize_t> 1, P, 3 * H, saves + H, lds)
-        elif lstm:
-            product(rows, 4 * H, H, factor, H, <Py_ssize_t> 1, P, 4 * H, saves, lds)
-        else:
-            product(rows, 2 * H, H, factor, H, <Py_ssize_t> 1, P, 2 * H, saves, lds)
+        for i in range(rows if apart else 0):
+            memcpy(saves + i * lds + cell.gates * H, b_n, H * sizeof(floating))
+        product(rows, width, H, factor, H, <Py_ssize_t> 1, P, width, saves + (H if apart else 0), lds)
+        if gated:
             for i in range(rows):
                 s = saves + i * lds
-                activate(SIGMOID, 2 * H, s)
+                activate(SIGMOID, width, s)
                 for h in range(H):
                     scratch[i * H + h] = s[h] * factor[i * H + h]
-            product(rows, H, H, scratch, H, <Py_ssize_t> 1, P + 2 * H * H, H, saves + 2 * H, lds)
+            product(rows, H, H, scratch, H, <Py_ssize_t> 1, P + width * H, H, saves + width, lds)
         for i in range(rows):
-            s = saves + i * lds
-            if gru:
-                activate(SIGMOID, 2 * H, s + H)
-                for h in range(H):
-                    s[h] += s[H + h] * s[3 * H + h]
-                activate(what.activation, H, s)
-                for h in range(H):
-                    S[i * H + h] = s[h] + s[2 * H + h] * (before[i * H + h] - s[h])
-            elif lstm:
-                activate(SIGMOID, 2 * H, s)
-                activate(what.activation, H, s + 2 * H)
-                activate(SIGMOID, H, s + 3 * H)
-                for h in range(H):
-                    s[5 * H + h] = carry_before[i * H + h]
-                    s[4 * H + h] = carry[i * H + h] = s[H + h] * s[5 * H + h] + s[h] * s[2 * H + h]
-                activate(what.activation, H, s + 4 * H)
-                for h in range(H):
-                    S[i * H + h] = s[3 * H + h] * s[4 * H + h]
+            if floating is float:
+                GATED_CELLS[what.form].step_f32(what.activation, H, before + i * H, carry_before + i * ldc, S + i * H,
+                                                carry + i * ldc, saves + i * lds)
             else:
-                activate(what.activation, H, s + 2 * H)
-                for h in range(H):
-                    S[i * H + h] = s[2 * H + h] + s[H + h] * (before[i * H + h] - s[2 * H + h])
+                GATED_CELLS[what.form].step_f64(what.activation, H, before + i * H, carry_before + i * ldc, S + i * H,
+                                                carry + i * ldc, saves + i * lds)
         before, carry_before = S, carry
         S, saves = S + n, saves + rows * lds
-        if lstm:
-            carry += n
+        carry += rows * ldc
 
 
 cdef void gate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const floating *P, Py_ssize_t ldh,
                     const floating *mask, floating *masked, const floating *saves, const floating *before,
                     const floating *later, floating *dcarry, floating *delta) noexcept nogil:
-    cdef bint gru = what.form == GRU, lstm = what.form == LSTM
-    cdef Py_ssize_t t, i, h, n = rows * H, lds = (4 if gru else 6 if lstm else 3) * H
-    cdef Py_ssize_t ldd = (4 if gru or lstm else 3) * H
-    cdef Py_ssize_t gates = 3 if gru else 4 if lstm else 2, first = H if gru else 0
+    cdef const CellRow *cell = &cell_rows[what.form]
+    cdef Py_ssize_t t, i, h, n = rows * H, lds = cell.saves * H, ldd = cell.slots * H
+    cdef Py_ssize_t width = (cell.gates - (cell.product == GATED)) * H, first = (cell.slots - cell.gates) * H
     cdef const floating *s
     cdef const floating *b
     cdef floating *d
-    cdef floating *c
     cdef floating *scratch = masked + n
     cdef floating back
     if later == NULL:
@@ -332,73 +452,37 @@ cdef void gate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
     for t in range(steps - 1 if steps > 0 else 0, -1, -1):
         d = delta + t * rows * ldd
         if later != NULL and mask == NULL:
-            product(rows, H, gates * H, later + first, ldd, <Py_ssize_t> 1, P, H, d, ldd)
+            product(rows, H, width, later + first, ldd, <Py_ssize_t> 1, P, H, d, ldd)
         elif later != NULL:
             memset(masked, 0, n * sizeof(floating))
-            product(rows, H, gates * H, later + first, ldd, <Py_ssize_t> 1, P, H, masked, H)
+            product(rows, H, width, later + first, ldd, <Py_ssize_t> 1, P, H, masked, H)
             for i in range(rows):
                 for h in range(H):
                     d[i * ldd + h] += masked[i * H + h] * mask[i * H + h]
-        for i in range(rows if later != NULL and not lstm else 0):
-            for h in range(H):
-                d[i * ldd + h] += dcarry[i * H + h]
         if steps == 0:
+            for i in range(rows if cell.carries == 1 else 0):
+                for h in range(H):
+                    d[i * ldd + h] += dcarry[i * H + h]
             return
         for i in range(rows):
-            back_through_gates(what, H, saves + (t * rows + i) * lds, before + t * n + i * H, dcarry + i * H, d + i * ldd)
-        if not gru and not lstm:
+            if floating is float:
+                GATED_CELLS[what.form].back_f32(what.activation, H, saves + (t * rows + i) * lds, before + t * n + i * H,
+                                                dcarry + i * H, d + i * ldd)
+            else:
+                GATED_CELLS[what.form].back_f64(what.activation, H, saves + (t * rows + i) * lds, before + t * n + i * H,
+                                                dcarry + i * H, d + i * ldd)
+        if cell.product == GATED:
             memset(scratch, 0, n * sizeof(floating))
-            product(rows, H, H, d + 2 * H, ldd, <Py_ssize_t> 1, P + 2 * H * H, H, scratch, H)
+            product(rows, H, H, d + width, ldd, <Py_ssize_t> 1, P + width * H, H, scratch, H)
             for i in range(rows):
-                s, b, c = saves + (t * rows + i) * lds, before + t * n + i * H, dcarry + i * H
+                s, b = saves + (t * rows + i) * lds, before + t * n + i * H
                 for h in range(H):
                     back = scratch[i * H + h]
                     if mask != NULL:
                         back *= mask[i * H + h]
-                    c[h] += back * s[h]
-                    d[i * ldd + h] = back * b[h] * s[h] * (1 - s[h])
+                    dcarry[i * H + h] += back * s[h]
+                    d[i * ldd + h] = (d[i * ldd + h] + back * b[h]) * s[h] * (1 - s[h])
         later = d
-
-
-cdef void back_through_gates(const Units *what, Py_ssize_t H, const floating *s, const floating *before, floating *dcarry,
-                             floating *d) noexcept nogil:
-    """Go back through one unit's gates, for one row: from ∂E/∂S in d (H,) to delta d (slots H,).
-
-    Of the GRU with the reset before the product, only z and n are computed.
-    """
-    cdef bint gru = what.form == GRU, lstm = what.form == LSTM
-    cdef Py_ssize_t h
-    cdef floating dh, one = 1
-    if lstm:
-        for h in range(H):
-            dh = d[h]
-            d[2 * H + h] = dh * s[3 * H + h]  # times g1'(c)
-            d[3 * H + h] = dh * s[4 * H + h] * s[3 * H + h] * (1 - s[3 * H + h])
-        differentiate(what.activation, H, s + 4 * H, d + 2 * H)
-        for h in range(H):
-            dh = dcarry[h] + d[2 * H + h]
-            dcarry[h] = dh * s[H + h]
-            d[h] = dh * s[2 * H + h] * s[h] * (1 - s[h])
-            d[H + h] = dh * s[5 * H + h] * s[H + h] * (1 - s[H + h])
-            d[2 * H + h] = dh * s[h]
-        differentiate(what.activation, H, s + 2 * H, d + 2 * H)
-    elif gru:
-        for h in range(H):
-            dh = d[h]
-            dcarry[h] = dh * s[2 * H + h]
-            d[2 * H + h] = dh * (before[h] - s[h]) * s[2 * H + h] * (1 - s[2 * H + h])
-            d[h] = dh * (1 - s[2 * H + h])
-        differentiate(what.activation, H, s, d)
-        for h in range(H):
-            d[3 * H + h] = d[h] * s[H + h]
-            d[H + h] = d[h] * s[3 * H + h] * s[H + h] * (1 - s[H + h])
-    else:
-        for h in range(H):
-            dh = d[h]
-            dcarry[h] = dh * s[H + h]
-            d[H + h] = dh * (before[h] - s[2 * H + h]) * s[H + h] * (1 - s[H + h])
-            d[2 * H + h] = dh * (1 - s[H + h])
-        differentiate(what.activation, H, s + 2 * H, d + 2 * H)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -101,10 +101,11 @@ static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *
     }
 }
 
-/* Add noise to a row (n,): row[i] += scale * the standard normal number of unit i, step, sequence, call and stream `kind`. */
+/* Add noise to a row (n,): row[i] += scale * the standard normal number of unit i, step, sequence, call and stream `kind`. If
+ * scales (n,) is not NULL, scales[i] replaces scale. */
 #define FASTBPTT_ADD_NORMALS(name, real) \
-    static void name(uint64_t key, uint32_t kind, uint32_t step, uint32_t sequence, uint32_t call, double scale, ptrdiff_t n, \
-                     real *row) \
+    static void name(uint64_t key, uint32_t kind, uint32_t step, uint32_t sequence, uint32_t call, double scale, \
+                     const double *scales, ptrdiff_t n, real *row) \
     { \
         uint32_t words[4][FASTBPTT_DRAWN]; \
         double normal[4][FASTBPTT_DRAWN]; \
@@ -114,7 +115,7 @@ static inline void fastbptt_polar(const uint32_t *a, const uint32_t *b, double *
             fastbptt_polar(words[0], words[1], normal[0], normal[1]); \
             fastbptt_polar(words[2], words[3], normal[2], normal[3]); \
             for (j = i; j < n && j < i + 4 * FASTBPTT_DRAWN; j++) \
-                row[j] += (real)(scale * normal[j % 4][(j - i) / 4]); \
+                row[j] += (real)((scales != NULL ? scales[j] : scale) * normal[j % 4][(j - i) / 4]); \
         } \
     }
 FASTBPTT_ADD_NORMALS(fastbptt_add_normals_f32, float)

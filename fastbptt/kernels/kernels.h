@@ -69,7 +69,7 @@ static inline int fastbptt_outputs_of(int loss)
  *     GRU_BEFORE  the same, but n = g1(A_n + (r S[t - 1]) @ W_s,n.T)
  *     LSTM        i, f, o = s(A + P);  g = g1(A_g + P_g);  c[t] = f c[t - 1] + i g;  S[t] = o g1(c[t]) */
 enum fastbptt_form {
-#define CELL(CONSTANT, name, gates, carries, saves, direct, product, state) FASTBPTT_##CONSTANT,
+#define CELL(CONSTANT, ...) FASTBPTT_##CONSTANT,
 #include "defs/cells.def"
 };
 
@@ -84,10 +84,12 @@ typedef struct {
     int settles;          /* whether rounding noise in the derivative of softmax becomes 0, as omega requires */
 } fastbptt_error;
 
-/* Arguments of `integrate`. */
+/* Arguments of `integrate`. leaks and keeps are arrays (ldh,) of the kernel's real type: the leak of each unit, and 1 - leak. They
+ * are NULL if all units have the leak `leak`. */
 typedef struct {
     int activation, form;
     double leak;
+    const void *leaks, *keeps;
 } fastbptt_units;
 
 /* Arguments of `update`. correction_1 = 1 - beta_1^count and correction_2 = 1 - beta_2^count. */
@@ -147,28 +149,29 @@ typedef struct {
                            real *delta); \
     /* `recur` for cells of several gates, by the equations at fastbptt_form. simd/gated.h has the slots of a row of `saves` and \
      * of delta. `saves` initially holds the input's part of the pre-activations. P is W_s packed by `pack_gates`, `before` and \
-     * carry_before are the carries before the first step, carry is that of the LSTM. mask (rows, H) may be NULL; masked is \
+     * carry_before are the carries before the first step, carry is the second one. mask (rows, H) may be NULL; masked is \
      * scratch (2, rows, H)                                                                (steps, rows, H) */ \
     void (*gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
                  const real *b_n, const real *mask, real *masked, const real *before, const real *carry_before, real *S, \
                  real *carry, real *saves); \
     /* `recur_back` for cells of several gates. On entry the first slot of delta holds ∂E/∂S through the outputs. P is W_s packed \
      * by `pack_back`, `before` (steps, rows, H) are the states before each step. dcarry (rows, H) is at first the gradient that \
-     * goes back directly from step `steps`, in the end that from step 0: of S for a GRU, of c for an LSTM. It is not read if \
-     * `later` is NULL. With steps = 0, add to the first slot of delta (rows, slots H) the gradient with respect to the state \
-     * before `later`: later @ P, plus dcarry for a GRU  (steps, rows, slots H) */ \
+     * goes back directly from step `steps`, in the end that from step 0: of the second carry, or of S if there is none. It is \
+     * not read if `later` is NULL. With steps = 0, add to the first slot of delta (rows, slots H) the gradient with respect to \
+     * the state before `later`: later @ P, plus dcarry if it is of S                  (steps, rows, slots H) */ \
     void (*gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, ptrdiff_t ldh, \
                       const real *mask, real *masked, const real *saves, const real *before, const real *later, real *dcarry, \
                       real *delta);
 
-/* The kernels for many networks of one shape, with one network per vector lane. Every number is `lanes` consecutive reals, and
- * arrays are contiguous. An array that all networks share may have one real per number. Rows are steps times sequences. */
+/* The kernels for many networks of one shape, with one network per vector lane. Every number is `lanes` consecutive reals. Arrays
+ * are contiguous unless a distance of rows is an argument (lda, ldc, in numbers). An array that all networks share may have one
+ * real per number. Rows are steps times sequences. */
 #define FASTBPTT_LANE_VERBS(real) \
     /* C = x @ W.T + b; b may be NULL                                                               (rows, N) */ \
     void (*affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, int shared, const real *W, const real *b, \
-                   real *C); \
+                   real *C, ptrdiff_t ldc); \
     /* C = x @ W                                                                                    (rows, N) */ \
-    void (*affine_back)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, const real *W, real *C); \
+    void (*affine_back)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, const real *W, real *C, ptrdiff_t ldc); \
     /* S[t] = g1(S[t] + S[t - 1] @ W.T), and 0 from step ends[row] on. ends (rows,) may be NULL. A as in `recur` above \
      *                                                                                     (steps, rows, H) */ \
     void (*recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *ends, \
@@ -184,16 +187,26 @@ typedef struct {
     void (*error)(const fastbptt_error *what, ptrdiff_t rows, const real *D, int shared_D, const real *weights, \
                   int weight_width, int shared_weights, const real *scale, real *Z, real *losses, double *totals); \
     /* C += A.T @ x                                                                                    (M, N) */ \
-    void (*accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, const real *x, int shared, real *C); \
+    void (*accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *x, int shared, \
+                       real *C); \
     /* sums += A.sum(axis=0)                                                                             (N,) */ \
-    void (*column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, real *sums); \
+    void (*column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdiff_t lda, real *sums); \
     /* target[i, l] = source[l][i] for the first n networks, 0 for the others                         (count,) */ \
     void (*gather)(ptrdiff_t n, ptrdiff_t count, const real *const *source, real *target); \
     void (*scatter)(ptrdiff_t n, ptrdiff_t count, const real *source, real *const *target); \
     /* `update` as above. rates (lanes,), a learning rate for each network, replaces what->learning_rate. A network with \
      * going == 0 does not change                                                                        (n,) */ \
     void (*update)(const fastbptt_update *what, ptrdiff_t n, const real *rates, const real *going, const real *gradient, \
-                   real *theta, real *slot_1, real *slot_2);
+                   real *theta, real *slot_1, real *slot_2); \
+    /* `gate` as above, for all steps of a pass, and 0 from step ends[row] on. b_n may be NULL. gated (steps, rows, H) receives \
+     * the factor of a GATED product, and is not used by other cells                       (steps, rows, H) */ \
+    void (*gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *b_n, \
+                 const real *ends, const real *before, const real *carry_before, real *S, real *carry, real *saves, \
+                 real *gated); \
+    /* `gate_back` as above, for all steps of a pass, and 0 from step ends[row] on. On return start (rows, H) is the gradient with \
+     * respect to the first carry before step 0, and dcarry (rows, H) that of the LSTM's c   (steps, rows, slots H) */ \
+    void (*gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *W, const real *ends, \
+                      const real *saves, const real *before, real *delta, real *dcarry, real *start);
 
 typedef struct { FASTBPTT_VERBS(float) } fastbptt_verbs_f32;
 typedef struct { FASTBPTT_VERBS(double) } fastbptt_verbs_f64;

@@ -21,11 +21,11 @@ cdef extern from "parametrizations.h" nogil:
 
 cdef extern from "draws.h" nogil:
     void add_normals_f32 "fastbptt_add_normals_f32"(unsigned long long key, unsigned int kind, unsigned int step,
-                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
-                                                    float *row) noexcept
+                                                    unsigned int sequence, unsigned int call, double scale,
+                                                    const double *scales, Py_ssize_t n, float *row) noexcept
     void add_normals_f64 "fastbptt_add_normals_f64"(unsigned long long key, unsigned int kind, unsigned int step,
-                                                    unsigned int sequence, unsigned int call, double scale, Py_ssize_t n,
-                                                    double *row) noexcept
+                                                    unsigned int sequence, unsigned int call, double scale,
+                                                    const double *scales, Py_ssize_t n, double *row) noexcept
     void draw_mask_f32 "fastbptt_draw_mask_f32"(unsigned long long key, unsigned int kind, unsigned int sequence,
                                                 unsigned int call, double keep, Py_ssize_t n, float *row) noexcept
     void draw_mask_f64 "fastbptt_draw_mask_f64"(unsigned long long key, unsigned int kind, unsigned int sequence,
@@ -102,14 +102,13 @@ cdef extern from "kernels.h" nogil:
         CURRENT "FASTBPTT_CURRENT"
         CURRENT_INPUT "FASTBPTT_CURRENT_INPUT"
         PLAIN_INPUT "FASTBPTT_PLAIN_INPUT"
-        GRU "FASTBPTT_GRU"
-        GRU_BEFORE "FASTBPTT_GRU_BEFORE"
-        LSTM "FASTBPTT_LSTM"
 
     ctypedef struct Units "fastbptt_units":
         int activation
         int form
         double leak
+        const void *leaks
+        const void *keeps
 
     ctypedef struct ErrorOptions "fastbptt_error":
         int activation
@@ -204,9 +203,9 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct LaneVerbs_f32 "fastbptt_lane_verbs_f32":
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *x, int shared, const float *W, const float *b,
-                       float *C) noexcept nogil
+                       float *C, Py_ssize_t ldc) noexcept nogil
         void (*affine_back)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *x, const float *W,
-                            float *C) noexcept nogil
+                            float *C, Py_ssize_t ldc) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *W, const float *ends,
                       const float *before, float *S, float *A) noexcept nogil
         void (*recur_back)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *W,
@@ -215,19 +214,25 @@ cdef extern from "kernels.h" nogil:
         void (*error)(const ErrorOptions *what, Py_ssize_t rows, const float *D, int shared_D, const float *weights,
                       int weight_width, int shared_weights, const float *scale, float *Z, float *losses,
                       double *totals) noexcept nogil
-        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const float *A, const float *x, int shared,
+        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const float *A, Py_ssize_t lda, const float *x, int shared,
                            float *C) noexcept nogil
-        void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const float *A, float *sums) noexcept nogil
+        void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const float *A, Py_ssize_t lda, float *sums) noexcept nogil
         void (*gather)(Py_ssize_t n, Py_ssize_t count, const float **source, float *target) noexcept nogil
         void (*scatter)(Py_ssize_t n, Py_ssize_t count, const float *source, float **target) noexcept nogil
         void (*update)(const UpdateOptions *what, Py_ssize_t n, const float *rates, const float *going, const float *gradient,
                        float *theta, float *slot_1, float *slot_2) noexcept nogil
+        void (*gate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *W, const float *b_n,
+                     const float *ends, const float *before, const float *carry_before, float *S, float *carry, float *saves,
+                     float *gated) noexcept nogil
+        void (*gate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *W,
+                          const float *ends, const float *saves, const float *before, float *delta, float *dcarry,
+                          float *start) noexcept nogil
 
     ctypedef struct LaneVerbs_f64 "fastbptt_lane_verbs_f64":
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *x, int shared, const double *W,
-                       const double *b, double *C) noexcept nogil
+                       const double *b, double *C, Py_ssize_t ldc) noexcept nogil
         void (*affine_back)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *x, const double *W,
-                            double *C) noexcept nogil
+                            double *C, Py_ssize_t ldc) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W, const double *ends,
                       const double *before, double *S, double *A) noexcept nogil
         void (*recur_back)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W,
@@ -236,13 +241,19 @@ cdef extern from "kernels.h" nogil:
         void (*error)(const ErrorOptions *what, Py_ssize_t rows, const double *D, int shared_D, const double *weights,
                       int weight_width, int shared_weights, const double *scale, double *Z, double *losses,
                       double *totals) noexcept nogil
-        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const double *A, const double *x, int shared,
+        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const double *A, Py_ssize_t lda, const double *x, int shared,
                            double *C) noexcept nogil
-        void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const double *A, double *sums) noexcept nogil
+        void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const double *A, Py_ssize_t lda, double *sums) noexcept nogil
         void (*gather)(Py_ssize_t n, Py_ssize_t count, const double **source, double *target) noexcept nogil
         void (*scatter)(Py_ssize_t n, Py_ssize_t count, const double *source, double **target) noexcept nogil
         void (*update)(const UpdateOptions *what, Py_ssize_t n, const double *rates, const double *going,
                        const double *gradient, double *theta, double *slot_1, double *slot_2) noexcept nogil
+        void (*gate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W, const double *b_n,
+                     const double *ends, const double *before, const double *carry_before, double *S, double *carry, double *saves,
+                     double *gated) noexcept nogil
+        void (*gate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W,
+                          const double *ends, const double *saves, const double *before, double *delta, double *dcarry,
+                          double *start) noexcept nogil
 
     ctypedef struct Kernels "fastbptt_kernels":
         const char *name
@@ -439,11 +450,12 @@ cdef inline void hold(Py_ssize_t n, const unsigned char *maps, const floating *b
 
 
 cdef inline void add_normals(unsigned long long key, unsigned int kind, unsigned int step, unsigned int sequence,
-                             unsigned int call, double scale, Py_ssize_t n, floating *row) noexcept nogil:
+                             unsigned int call, double scale, const double *scales, Py_ssize_t n,
+                             floating *row) noexcept nogil:
     if floating is float:
-        add_normals_f32(key, kind, step, sequence, call, scale, n, row)
+        add_normals_f32(key, kind, step, sequence, call, scale, scales, n, row)
     else:
-        add_normals_f64(key, kind, step, sequence, call, scale, n, row)
+        add_normals_f64(key, kind, step, sequence, call, scale, scales, n, row)
 
 
 cdef inline void draw_mask(unsigned long long key, unsigned int kind, unsigned int sequence, unsigned int call, double keep,

@@ -43,13 +43,13 @@ static INLINE void NAME(lanes_tile)(const int m, const int N, const int nv, cons
                 STORE(C + i * ci + n * LANES + v * W, c[i][n][v]);
 }
 
-/* Compute C[r, n] = base[r, n] + Σ_k x[r, k] w[n, k]. bi is the base's row stride. Many rows are computed four at a time, one
- * vector after the other. The remaining rows are computed one by one, with several columns at once to keep sums in flight. */
+/* Compute C[r, n] = base[r, n] + Σ_k x[r, k] w[n, k]. bi and ci are the row strides of base and C. Many rows are computed four at
+ * a time, one vector after the other. The remaining rows are computed one by one, with several columns at once to keep sums in
+ * flight. */
 static INLINE void NAME(lanes_product)(const int shared, ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, ptrdiff_t xi,
                                        ptrdiff_t xk, const real *w, ptrdiff_t wn, ptrdiff_t wk, const real *base,
-                                       ptrdiff_t bi, ptrdiff_t bn, real *C)
+                                       ptrdiff_t bi, ptrdiff_t bn, real *C, ptrdiff_t ci)
 {
-    const ptrdiff_t ci = N * LANES;
     ptrdiff_t r = 0, n, v;
     for (; r + 4 <= rows; r += 4)
         for (v = 0; v < LANES; v += W) {
@@ -89,17 +89,18 @@ static INLINE void NAME(lanes_end)(ptrdiff_t rows, ptrdiff_t N, ptrdiff_t t, con
 }
 
 static void NAME(lanes_affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, int shared, const real *w,
-                               const real *b, real *C)
+                               const real *b, real *C, ptrdiff_t ldc)
 {
     if (shared)
-        NAME(lanes_product)(1, rows, K, N, x, K, 1, w, K * LANES, LANES, b, 0, LANES, C);
+        NAME(lanes_product)(1, rows, K, N, x, K, 1, w, K * LANES, LANES, b, 0, LANES, C, ldc * LANES);
     else
-        NAME(lanes_product)(0, rows, K, N, x, K * LANES, LANES, w, K * LANES, LANES, b, 0, LANES, C);
+        NAME(lanes_product)(0, rows, K, N, x, K * LANES, LANES, w, K * LANES, LANES, b, 0, LANES, C, ldc * LANES);
 }
 
-static void NAME(lanes_affine_back)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, const real *w, real *C)
+static void NAME(lanes_affine_back)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *x, const real *w, real *C,
+                                    ptrdiff_t ldc)
 {
-    NAME(lanes_product)(0, rows, K, N, x, K * LANES, LANES, w, LANES, N * LANES, NULL, 0, 0, C);
+    NAME(lanes_product)(0, rows, K, N, x, K * LANES, LANES, w, LANES, N * LANES, NULL, 0, 0, C, ldc * LANES);
 }
 
 static void NAME(lanes_recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *w, const real *ends,
@@ -108,7 +109,7 @@ static void NAME(lanes_recur)(int activation, ptrdiff_t steps, ptrdiff_t rows, p
     const ptrdiff_t ld = H * LANES;
     ptrdiff_t t;
     for (t = 0; t < steps; t++) {
-        NAME(lanes_product)(0, rows, H, H, before, ld, LANES, w, ld, LANES, S, ld, LANES, S);
+        NAME(lanes_product)(0, rows, H, H, before, ld, LANES, w, ld, LANES, S, ld, LANES, S, ld);
         if (A != NULL && fastbptt_reads_input(activation))
             memcpy(A + t * rows * ld, S, rows * ld * sizeof(real));
         NAME(activate)(activation, rows * ld, S);
@@ -126,7 +127,7 @@ static void NAME(lanes_recur_back)(int activation, ptrdiff_t steps, ptrdiff_t ro
     for (t = steps - 1; t >= 0; t--) {
         real *d = delta + t * rows * ld;
         if (t < steps - 1)
-            NAME(lanes_product)(0, rows, H, H, d + rows * ld, ld, LANES, w, LANES, ld, d, ld, LANES, d);
+            NAME(lanes_product)(0, rows, H, H, d + rows * ld, ld, LANES, w, LANES, ld, d, ld, LANES, d, ld);
         NAME(differentiate)(activation, rows * ld, R + t * rows * ld, d);
         NAME(lanes_end)(rows, H, t, ends, d);
     }
@@ -156,10 +157,10 @@ static INLINE void NAME(lanes_outer)(const int m, const int N, const int shared,
             STORE(C + i * ci + n * LANES, LOAD(C + i * ci + n * LANES) + c[i][n]);
 }
 
-static INLINE void NAME(lanes_sum)(const int shared, ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, const real *x,
-                                   real *C)
+static INLINE void NAME(lanes_sum)(const int shared, ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda,
+                                   const real *x, real *C)
 {
-    const ptrdiff_t lda = M * LANES, ldx = shared ? N : N * LANES, xn = shared ? 1 : LANES, ci = N * LANES;
+    const ptrdiff_t ldx = shared ? N : N * LANES, xn = shared ? 1 : LANES, ci = N * LANES;
     ptrdiff_t i, n, v;
     for (v = 0; v < LANES; v += W) {
         const real *xv = x + (shared ? 0 : v);
@@ -178,38 +179,43 @@ static INLINE void NAME(lanes_sum)(const int shared, ptrdiff_t rows, ptrdiff_t M
     }
 }
 
-static void NAME(lanes_accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, const real *x, int shared, real *C)
+static void NAME(lanes_accumulate)(ptrdiff_t rows, ptrdiff_t M, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *x,
+                                   int shared, real *C)
 {
     ptrdiff_t r;
-    for (r = 0; r < rows; r += CHUNK, A += CHUNK * M * LANES, x += CHUNK * N * (shared ? 1 : LANES))
+    lda *= LANES;
+    for (r = 0; r < rows; r += CHUNK, A += CHUNK * lda, x += CHUNK * N * (shared ? 1 : LANES))
         if (shared)
-            NAME(lanes_sum)(1, MIN(rows - r, CHUNK), M, N, A, x, C);
+            NAME(lanes_sum)(1, MIN(rows - r, CHUNK), M, N, A, lda, x, C);
         else
-            NAME(lanes_sum)(0, MIN(rows - r, CHUNK), M, N, A, x, C);
+            NAME(lanes_sum)(0, MIN(rows - r, CHUNK), M, N, A, lda, x, C);
 }
 
-static void NAME(lanes_column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, real *sums)
+static void NAME(lanes_column_sums)(ptrdiff_t rows, ptrdiff_t N, const real *A, ptrdiff_t lda, real *sums)
 {
     ptrdiff_t r, i, j;
+    lda *= LANES;
     for (j = 0; j < N * LANES; j += W)
         for (r = 0; r < rows; r += CHUNK) {
             V s[4] = {{0}, {0}, {0}, {0}}; /* a single sum would wait for each addition */
             const ptrdiff_t end = MIN(rows, r + CHUNK);
             for (i = r; i + 4 <= end; i += 4) {
-                s[0] += LOAD(A + i * N * LANES + j);
-                s[1] += LOAD(A + (i + 1) * N * LANES + j);
-                s[2] += LOAD(A + (i + 2) * N * LANES + j);
-                s[3] += LOAD(A + (i + 3) * N * LANES + j);
+                s[0] += LOAD(A + i * lda + j);
+                s[1] += LOAD(A + (i + 1) * lda + j);
+                s[2] += LOAD(A + (i + 2) * lda + j);
+                s[3] += LOAD(A + (i + 3) * lda + j);
             }
             if (i < end) /* row r always goes to sum r % 4, so that appended rows of zeros change no bit */
-                s[0] += LOAD(A + i * N * LANES + j);
+                s[0] += LOAD(A + i * lda + j);
             if (i + 1 < end)
-                s[1] += LOAD(A + (i + 1) * N * LANES + j);
+                s[1] += LOAD(A + (i + 1) * lda + j);
             if (i + 2 < end)
-                s[2] += LOAD(A + (i + 2) * N * LANES + j);
+                s[2] += LOAD(A + (i + 2) * lda + j);
             STORE(sums + j, LOAD(sums + j) + ((s[0] + s[1]) + (s[2] + s[3])));
         }
 }
+
+#include "lanes_gated.h"
 
 /* ---- The error */
 
@@ -403,6 +409,7 @@ static void NAME(lanes_update)(const fastbptt_update *what, ptrdiff_t n, const r
     }
 }
 
+#undef BY_ACTIVATION
 #undef RULE_NAME
 #undef LANES
 #undef LANE

@@ -1,7 +1,6 @@
 """The cells of `RNN`: which options each cell accepts, and the row of `reference.CELLS` that a configuration chooses.
 
-A new cell needs its name in NAMES, and its row in `fastbptt.reference`, which has the numbers of gates and states. An option of
-one cell alone is a row of OWN.
+A new cell needs only its row in `fastbptt.reference`. An option of one cell alone is a row of OWN.
 """
 
 from __future__ import annotations
@@ -9,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import reference
 
 PLAIN = "plain"
-NAMES = (PLAIN, "gru", "lstm")
+NAMES = reference.CELL_NAMES
 # Options of plain units only, and the kept value that every cell accepts
 PLAIN_ONLY = {"leak": 1.0, "leak_form": "rate", "noise_std": 0.0, "omega": 0.0, "dale_ratio": None, "dale_signs": None,
               "autapses": True}
@@ -25,6 +26,12 @@ def of(config: Mapping[str, Any]) -> reference.Cell:
                                 if name in config})
 
 
+def row_name(config: Mapping[str, Any]) -> str:
+    """Return the name of a configuration's row, the same in `reference.CELLS` and in kernels/defs/cells.def."""
+    row = of(config)
+    return next(name for name, each in reference.CELLS.items() if each is row)
+
+
 def is_gated(config: Mapping[str, Any]) -> bool:
     """Return whether a configuration's cell has gates."""
     return len(of(config).gates) > 1
@@ -32,12 +39,17 @@ def is_gated(config: Mapping[str, Any]) -> bool:
 
 def is_leaky(config: Mapping[str, Any]) -> bool:
     """Return whether a configuration has leaky units, whose rates are not their states."""
-    return config["leak"] < 1 or config["leak_form"] != "rate"
+    return reference.has_leak(config["leak"]) or config["leak_form"] != "rate"
 
 
 def has_b_n(config: Mapping[str, Any]) -> bool:
     """Return whether there is a parameter b_n (H,): the bias of a GRU that the reset gate multiplies."""
-    return config["bias"] and of(config) is reference.CELLS["gru"]
+    return config["bias"] and of(config).has_b_n
+
+
+def owns(config: Mapping[str, Any], option: str) -> bool:
+    """Return whether the configuration's cell is the one that has this option, a name of OWN."""
+    return config["cell"] == OWN[option][0]
 
 
 def refuse_options_of_others(config: Mapping[str, Any], dt: Any = None, tau: Any = None) -> None:
@@ -47,8 +59,9 @@ def refuse_options_of_others(config: Mapping[str, Any], dt: Any = None, tau: Any
         given = {"dt": dt, "tau": tau} | {name: config[name] for name in PLAIN_ONLY}
         for name, value in given.items():
             same = PLAIN_ONLY.get(name)
-            if value is not same and (name == "dale_signs" or value != same):
-                words = "an array" if name == "dale_signs" else repr(value)
+            is_array = isinstance(value, (np.ndarray, tuple))
+            if value is not same and (is_array or value != same):
+                words = "an array" if is_array else repr(value)
                 raise ValueError(f"{name} must not be given with cell={cell!r}: only cell='plain' has it; got {name}={words}")
         if reference.reads_input(config["activation"]):
             raise ValueError(f"activation must not be {config['activation']!r} with cell={cell!r}: its derivative is a function of "

@@ -50,6 +50,16 @@ def hidden_size(name, value):
     return sizes if len(sizes) > 1 else sizes[0]
 
 
+def rank(name, value):
+    """Return an int, or a tuple of one int for each layer; None is None: W_s has full rank."""
+    if value is None or not isinstance(value, (tuple, list)):
+        return None if value is None else _checks.size(name, value)
+    ranks = tuple(_checks.size(f"{name}[{n}]", R) for n, R in enumerate(value))
+    if not ranks:
+        raise ValueError(f"{name} must be an int, or a tuple of one int for each layer, got an empty tuple")
+    return ranks if len(ranks) > 1 else ranks[0]
+
+
 def loss(name, value):
     """Return the name of a loss, or a tuple of the name and its threshold or levels."""
     kind, parameter = loss_and_parameter(value)
@@ -93,9 +103,9 @@ def penalty(name, value):
 
 
 def by_parameter(name, penalty, shapes):
-    """Return a penalty as a dict of coefficients by parameter. A number applies to all weight matrices."""
+    """Return a penalty as a dict of coefficients by parameter. A number applies to all weight matrices, also to M and N."""
     if not isinstance(penalty, dict):
-        penalty = {name: penalty for name in shapes if name.startswith("W_")}
+        penalty = {name: penalty for name in shapes if name.startswith(("W_", "M", "N"))}
     for key in penalty:
         if key not in shapes:
             raise ValueError(f"{name} names {key!r}, but this network's parameters are {', '.join(shapes)}")

@@ -1,8 +1,8 @@
 """The options of `RNN`, each declared once: its default, its check, and the code that reads it.
 
 To add an option, add a row to OPTIONS and the argument with its type to the signatures that type checkers and scikit-learn
-read: `RNN.__init__`, `_types.PopulationOptions` and, if `estimators` is True, both estimators. tests/options/test_options.py
-compares these signatures with the rows. Everything else reads the rows: the constructor's body, repr, files and pickles,
+read: `RNN.__init__` and, if `estimators` is True, both estimators. tests/options/test_options.py compares these signatures
+with the rows. A build writes options/signature.py, for the type of `Population`, from `RNN.__init__`. Everything else reads the rows: the constructor's body, repr, files and pickles,
 copies, the arguments of the backends (options/for_backends.py), the options that estimators pass on to `RNN`, and the choice of
 networks that populations compute in lanes. A new option also needs the code of its effect, in `fastbptt.reference` and in the
 core.
@@ -42,9 +42,9 @@ OPTIONS = (
     Option("input_size", REQUIRED, _checks.size, estimators=False, lanes=True),
     Option("hidden_size", REQUIRED, checks.hidden_size, estimators=False, lanes=True),
     Option("output_size", REQUIRED, _checks.size, estimators=False, lanes=True),
-    Option("cell", cells.PLAIN, checks.one_of(cells.NAMES), "cell", "cell", quiet=True),
-    Option("reset_after", True, _checks.flag, "reset_after", "reset_after", quiet=True),
-    Option("forget_bias", 1.0, checks.finite_number, quiet=True),
+    Option("cell", cells.PLAIN, checks.one_of(cells.NAMES), "cell", "cell", lanes=True, quiet=True),
+    Option("reset_after", True, _checks.flag, "reset_after", "reset_after", lanes=True, quiet=True),
+    Option("forget_bias", 1.0, checks.finite_number, lanes=True, quiet=True),
     Option("activation", None, checks.activation, "activation", "activation", lanes=True),
     Option("output_activation", "identity", checks.one_of(reference.OUTPUT_ACTIVATIONS), "output_activation",
            "output_activation", estimators=False, lanes=True),
@@ -52,6 +52,7 @@ OPTIONS = (
     Option("reduction", "mean", checks.one_of(REDUCTIONS), None, "reduction", lanes=True),
     Option("dtype", "float32", checks.dtype, "dtype", estimators=False, lanes=True),
     Option("initializer", None, None),
+    Option("rank", None, checks.rank, constrains=True, quiet=True),
     Option("bias", True, _checks.flag, "bias", lanes=True),
     Option("learn_initial_state", False, _checks.flag, "learn_initial_state", lanes=True),
     Option("output", "sequence", checks.one_of(OUTPUTS), None, "output"),
@@ -89,7 +90,10 @@ def configuration(given: Mapping[str, Any]) -> dict[str, Any]:
     parametrizations.refuse_two_sources_of_signs(given["dale_ratio"], given["dale_signs"])
     given = {**given, "leak": units.leak_of(given["leak"], given["dt"], given["tau"])}
     config = {option.name: option.check(option.name, given[option.name]) for option in OPTIONS if option.check is not None}
+    config["leak"] = units.fit_to_layers(config["leak"], config["hidden_size"])
     cells.refuse_options_of_others(config, given["dt"], given["tau"])
+    parametrizations.refuse_with_low_rank(config)
+    units.check_trained_leak(config)
     return config
 
 
@@ -114,4 +118,4 @@ def is_default(name: str, value: Any) -> bool:
 def shown(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that a network's repr shows."""
     return {name: value for name, value in config.items()
-            if name not in BY_NAME or not BY_NAME[name].quiet or value != kept_defaults()[name]}
+            if name not in BY_NAME or not BY_NAME[name].quiet or not is_default(name, value)}

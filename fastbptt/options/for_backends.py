@@ -7,7 +7,7 @@ option that a backend takes in another form.
 from __future__ import annotations
 
 from .. import reference
-from . import checks, parametrizations
+from . import checks, parametrizations, units
 from .declaration import OPTIONS
 
 
@@ -28,8 +28,10 @@ def for_core(config, shapes, maps):
     return {option.core: config[option.name] for option in OPTIONS if option.core} | {
         "K": target_size_of(config), "loss": loss, "loss_parameter": loss_parameter, "mean": config["reduction"] == "mean",
         "last": config["output"] == "last", "maps": parametrizations.codes(maps, shapes), **_penalties(config, shapes),
-        "noise": float(reference.noise_scale(config["noise_std"], config["leak"])),
-        "input_noise": float(reference.noise_scale(config["input_noise_std"], config["leak"]))}
+        "rank": config["rank"] or 0, "trains_leak": units.trains_leak(config),
+        "noise": (float(reference.noise_scale(config["noise_std"], config["leak"]))
+                  if isinstance(config["leak"], float) and not units.trains_leak(config) else config["noise_std"]),
+        "input_noise": float(reference.noise_scale(config["input_noise_std"], reference.mean_leak(config["leak"])))}
 
 
 def for_reference(config, shapes, maps):

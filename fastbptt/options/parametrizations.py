@@ -21,18 +21,38 @@ def refuse_two_sources_of_signs(dale_ratio, dale_signs):
         raise TypeError("dale_ratio and dale_signs are both given; give only one of them")
 
 
+def refuse_with_low_rank(config):
+    """Raise ValueError if a configuration with a rank constrains single entries of W_s, which M and N replace."""
+    if config["rank"] is None:
+        return
+    words = f"with rank={config['rank']}: W_s = M Nᵀ has no entries of its own"
+    for option in ("dale_ratio", "dale_signs"):
+        if config[option] is not None:
+            raise ValueError(f"{option} must not be given {words}")
+    if not config["autapses"]:
+        raise ValueError(f"autapses must be True {words}; got False")
+    for option in ("connectivity", "trainable", "nonnegative"):
+        for name in config[option]:
+            if name.startswith("W_s"):
+                raise ValueError(f"{option} must not name {name!r} {words}; it may name M{name[3:]} and N{name[3:]}")
+
+
 def build(given, shapes):
     """Return the Map of each constrained parameter, and the signs (H,) of the units or None without Dale's law."""
     for option in ("connectivity", "trainable", "nonnegative"):
         for name in given[option] or ():
-            if name not in shapes:
+            if name.startswith("leak_logit") and option != "trainable" and name in shapes:
+                raise ValueError(f"{option} must not name {name!r}: every unit has a leak, for which leak_logit may have any sign")
+            if name not in shapes and not (option == "trainable" and name == "leak"):
                 raise ValueError(f"{option} names {name!r}, but this network's parameters are {', '.join(shapes)}")
-    signs = unit_signs(given, shapes["W_s"][0])
+    signs = unit_signs(given, shapes["W_s"][0]) if "W_s" in shapes else None  # a rank refuses signs
     if signs is not None and "W_s" in given["nonnegative"]:
         raise ValueError("nonnegative names 'W_s', whose signs dale_ratio or dale_signs already fix")
     maps = {}
     for name, shape in shapes.items():
         present, trainable = (_array_of(option, given[option], name, shape) for option in ("connectivity", "trainable"))
+        if name.startswith("leak_logit"):
+            trainable &= _array_of("trainable", given["trainable"], "leak", shape)
         sign = np.zeros(shape, np.int8)
         if name == "W_s" and not given["autapses"]:
             np.fill_diagonal(present, False)
@@ -82,6 +102,10 @@ def split(config):
                 arrays[f"{option}.{name}"] = value
     if config["dale_signs"] is not None:
         plain["dale_signs"] = config["dale_signs"].tolist()
+    leaks = plain["leak"] if isinstance(plain["leak"], tuple) else (plain["leak"],)
+    arrays |= {f"leak.{n}": leak for n, leak in enumerate(leaks) if isinstance(leak, np.ndarray)}
+    leaks = [f"leak.{n}" if isinstance(leak, np.ndarray) else leak for n, leak in enumerate(leaks)]
+    plain["leak"] = leaks if isinstance(plain["leak"], tuple) else leaks[0]
     return plain, arrays
 
 
@@ -91,6 +115,10 @@ def join(config, arrays):
     for option in ("connectivity", "trainable"):
         joined[option] = {name: arrays[value] if isinstance(value, str) else value
                           for name, value in dict(config.get(option, {})).items()}
+    if "leak" in config:
+        leaks = config["leak"] if isinstance(config["leak"], list) else [config["leak"]]
+        leaks = [arrays[leak] if isinstance(leak, str) else leak for leak in leaks]
+        joined["leak"] = tuple(leaks) if isinstance(config["leak"], list) else leaks[0]
     return joined
 
 

@@ -45,6 +45,13 @@ if the entry is trainable, else 0.
 
 Here sign(0) = 1, so an entry that is 0 can still change.
 
+**Low rank.** If `parameters` has M (G·H, R) and N (H, R) in place of W_s, every line uses the product, after `maps` has acted on
+M and N (Mastrogiuseppe and Ostojic 2018; Dubreuil et al. 2022; Valente, Pillow and Ostojic 2022):
+
+    W_s = M Nᵀ ;  ∂E/∂M = ∂E/∂W_s N ;  ∂E/∂N = ∂E/∂W_sᵀ M
+
+The penalties l1 and l2 act on M and N. Ω reads W_s. The names of further recurrences have the suffixes below: M_l1, N_reverse.
+
 **Layers.** Layer l >= 1 has its own W_x_l<l>, W_s_l<l>, b_s_l<l> and S_0_l<l>. Its X are the states of the layer below. The
 output reads the last layer. ∂E/∂X of a layer is added to ∂E/∂S of the layer below.
 
@@ -59,7 +66,8 @@ reads the final state of each recurrence. Truncation takes all layers back throu
 for a reverse recurrence. If there are several recurrences, states (initial, final, past, S) are tuples with one entry for
 each, layer by layer, forward before reverse.
 
-**Leaky units**, 0 < leak <= 1. leak is dt / tau if the network represents τ dS/dt = -S + ... With resets, read S̃ for S:
+**Leaky units**, 0 < leak <= 1. leak is dt / tau if the network represents τ dS/dt = -S + ... It is a number, an array (H,) with
+a leak for each unit, or a tuple of these with an entry for each layer. With resets, read S̃ for S:
 
     leak_form="rate"     S_t is a running mean of the rates R_t (Yang et al. 2019, Nature Neuroscience 22:297):
                              R_t = g1(A_t) ;  S_t = (1 - leak) S_{t-1} + leak R_t ;  W_s and W_y read S
@@ -74,6 +82,13 @@ A_t is computed from the array that W_s reads. δ_t = ∂E/∂A_t and dS_t = ∂
 current form uses R in place of S. Initial, final, past and returned states are S in both forms. A layer above reads the array
 that W_y would read. With leak = 1 the rate form is the plain network. The current form is then the same network, with its
 states taken before g1.
+
+If a recurrence has a parameter leak_logit (H,), then leak = σ(leak_logit) with the sigmoid σ, and the given leak, which must be
+below 1, only scales the noise of inputs. For both forms, as S_t - S_{t-1} is leak (R_t - S_{t-1}) or leak (A_t - S_{t-1}):
+
+    ∂E/∂leak_logit = (1 - leak) ∘ (Σ dS_t ∘ (S_t - S_{t-1}) - ½ Σ δ_t ∘ ε_t)        ε_t = sqrt(2 / leak) σ ξ_t, see below
+
+Both sums are over steps and sequences. They take past states and their differences as they are.
 
 **Gated cells.** Each gate has H rows in W_x (G·H, I), W_s (G·H, H) and b_s (G·H,), in PyTorch's order. Below, A is
 X_t W_xᵀ + b_s, with a part for each gate, and h is h_{t-1}; σ is the sigmoid; ∘ multiplies element by element:
@@ -100,7 +115,8 @@ the LSTM; ∂E/∂c then holds h fixed. Gated cells have no leak, noise_std and 
     noise_std=σ            The pre-activation is A_t + sqrt(2 / leak) σ ξ_t (B, H). In the current form this gives
                            S_t = (1 - leak) S_{t-1} + leak A_t + sqrt(2 leak) σ ξ_t: the state of a single leaky unit has
                            the standard deviation σ for any small leak (Song, Yang and Wang 2016; inside g1 Yang et al. 2019).
-    input_noise_std=σ      The inputs are X_t + sqrt(2 / leak) σ ξ_t (B, I).
+    input_noise_std=σ      The inputs are X_t + sqrt(2 / leak) σ ξ_t (B, I). The leak is the mean of the leaks given for the first
+                           layer. It is not the trained one.
     recurrent_dropout=p    A_t = X_t W_xᵀ + (M ∘ S_{t-1}) W_sᵀ + b_s, and δ_t W_s ∘ M on the way back. M (B, H) is 0 with
                            probability p, else 1 / (1 - p). All steps of a sequence share it (Gal and Ghahramani 2016, NIPS).
                            All gates share it as well. z ∘ h of a GRU uses h without M.
@@ -141,7 +157,10 @@ Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the I
 Neural Computation 2:490 (truncation); Cho et al. 2014, EMNLP:1724 (GRU); Hochreiter and Schmidhuber 1997, Neural Computation
 9:1735, and Gers, Schmidhuber and Cummins 2000, Neural Computation 12:2451 (LSTM and its forget gate); Pascanu, Mikolov and
 Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song, Yang and Wang 2016, PLoS Computational Biology 12:e1004792
-(Dale's law by an absolute value, leaky units, a penalty on rates).
+(Dale's law by an absolute value, leaky units, a penalty on rates); Quax, D'Asaro and van Gerven 2020, Neural Computation 32:1033,
+and Perez-Nieves et al. 2021, Nature Communications 12:5791 (time constants of units, and trained ones); Mastrogiuseppe and
+Ostojic 2018, Neuron 99:609, Dubreuil et al. 2022, Nature Neuroscience 25:783, and Valente, Pillow and Ostojic 2022, NeurIPS
+(low rank).
 """
 
 from __future__ import annotations
@@ -153,8 +172,8 @@ from .products import (
     turn, windows,
 )
 from .draws import Draws, dropout_mask, INPUT, noise_scale, normals, philox, polar
-from .cells import Cell, cell_of, CELLS, Through
-from .units import Units
+from .cells import Cell, CELL_NAMES, cell_of, CELLS, has_leak, Through
+from .units import mean_leak, Units
 from .recurrence import recur, recur_back, recur_back_settled, recur_back_windows
 from .heads import _normal, error, weighted_losses  # noqa: F401
 from .penalties import d_penalty, d_spread, LEAST_FLOW, penalty, spread
@@ -167,9 +186,9 @@ from .updates import clip_norm, update, UPDATE_RULES
 __all__ = [
     "LEAKY_SLOPE", "ACTIVATIONS", "OUTPUT_ACTIVATIONS", "NOISE", "LOSSES", "FUSED", "LOSS_PARAMETERS", "Map",
     "effective", "pulled_back", "gather", "pack", "affine", "only", "settled", "product_settled", "restart", "turn",
-    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "cell_of", "Through", "recur",
-    "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals", "dropout_mask",
-    "noise_scale", "Units", "error", "weighted_losses",
+    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "CELL_NAMES", "cell_of", "has_leak",
+    "Through", "recur", "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals",
+    "dropout_mask", "noise_scale", "mean_leak", "Units", "error", "weighted_losses",
     "LEAST_FLOW", "penalty", "d_penalty", "spread", "d_spread", "recurrences", "forward", "step", "sample", "losses",
     "loss", "loss_and_gradients", "flows", "mean_square_rate", "backward", "gradient_terms", "gradient_flow",
     "next_state", "argument", "reads_input", "jacobian", "kept", "clip_norm", "UPDATE_RULES", "update",

@@ -1,6 +1,7 @@
 """The table of cells: what a unit computes from one step to the next, forward and backward.
 
-To add a cell, add its functions and a row to CELLS, and a row to kernels/defs/cells.def. The passes know no cell by name.
+To add a cell, add its functions and a row to CELLS, and a row to kernels/defs/cells.def. The passes, and all other modules of
+Python, know no cell by name: they read the rows.
 
 Every function takes the units (activation and leak), and arrays of one step, (B, ...). The backward functions are linear in
 the gradients, and also accept further leading axes. Names of the arguments:
@@ -19,6 +20,7 @@ the gradients, and also accept further leading axes. Names of the arguments:
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -56,6 +58,9 @@ class Cell(NamedTuple):
     to_delta: Callable[..., np.ndarray]    # (units, dS, saved, S, through) -> delta
     to_before: Callable[..., np.ndarray]   # (units, delta, dS, saved, S, through) -> ∂E/∂ the state before
     to_weights: Callable[..., Arrays]      # (units, delta, saved, S, through) -> ∂E/∂W_s, ∂E/∂b_n, summed over all steps
+    cell: str = "plain"      # the option `cell` of a network; other options choose between rows with the same value
+    candidate: str = ""      # the gate whose value is g1 of its pre-activation. The values of the others are sigmoids.
+    has_b_n: bool = False    # the product of the last gate with W_s has a bias of its own, b_n (H,)
 
 
 def _parts(A, n):
@@ -108,7 +113,7 @@ def _one_gate_to_weights(units, delta, saved, S, through):
 
 def _rate(units, A, S, through):
     argument = A + (S * through.mask) @ pack(through.W_s)
-    return (1 - units.leak) * S + units.leak * units.g(argument), units.of_slope(argument)
+    return units.keep * S + units.leak * units.g(argument), units.of_slope(argument)
 
 
 def _rate_to_delta(units, dS, saved, S, through):
@@ -120,7 +125,7 @@ def _rate_to_before(units, delta, dS, saved, S, through):
 
 
 def _current(units, A, S, through):
-    new = (1 - units.leak) * S + units.leak * (A + (units.g(S) * through.mask) @ pack(through.W_s))
+    new = units.keep * S + units.leak * (A + (units.g(S) * through.mask) @ pack(through.W_s))
     return new, units.of_slope(new)
 
 
@@ -133,11 +138,11 @@ def _current_to_before(units, delta, dS, saved, S, through):
 
 
 def _rate_recall(units, new, past_rates):
-    return new if units.leak == 1 and not units.reads_input else _kept(units, new, past_rates)
+    return new if not has_leak(units.leak) and not units.reads_input else _kept(units, new, past_rates)
 
 
 def _leaked(units, back, dS):
-    return back if units.leak == 1 else back + (1 - units.leak) * dS
+    return back if not has_leak(units.leak) else back + units.keep * dS
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -300,18 +305,24 @@ CELLS = {
     "current": Cell(("",), ("h",), ("rate",), *_of_states),
     "current_input": Cell(("",), ("h",), ("argument",), *_of_states),
     "gru": Cell(("r", "z", "n"), ("h",), ("r", "z", "n", "hn"), _gru, _kept, _state, _as_it_is,
-                _gru_to_delta, _gru_to_before, _gru_to_weights),
+                _gru_to_delta, _gru_to_before, _gru_to_weights, "gru", "n", has_b_n=True),
     "gru_before": Cell(("r", "z", "n"), ("h",), ("r", "z", "n"), _gru_before, _kept, _state, _as_it_is,
-                       _gru_before_to_delta, _gru_before_to_before, _gru_before_to_weights),
+                       _gru_before_to_delta, _gru_before_to_before, _gru_before_to_weights, "gru", "n"),
     "lstm": Cell(("i", "f", "g", "o"), ("h", "c"), ("i", "f", "g", "o", "tanh_c", "c_before"), _lstm, _kept,
                  lambda units, S: _parts(S, 2)[0], _lstm_read_back,
-                 _lstm_to_delta, _lstm_to_before, _one_gate_to_weights),
+                 _lstm_to_delta, _lstm_to_before, _one_gate_to_weights, "lstm", "g"),
     "plain_input": Cell(("",), ("h",), ("argument",), _plain_input, _kept, _state, _as_it_is,
                         _plain_to_delta, _plain_to_before, _one_gate_to_weights),
 }
+CELL_NAMES = tuple(dict.fromkeys(row.cell for row in CELLS.values()))  # the values of the option `cell`
 
 
-def cell_of(cell: str = "plain", reset_after: bool = True, leak: float = 1.0, leak_form: str = "rate",
+def has_leak(leak: Any) -> bool:
+    """Return whether units with this leak are leaky: a number below 1, or separate leaks of units or layers."""
+    return not isinstance(leak, Real) or leak < 1  # type: ignore[operator]
+
+
+def cell_of(cell: str = "plain", reset_after: bool = True, leak: Any = 1.0, leak_form: str = "rate",
             activation: str = "tanh") -> Cell:
     """Return the row of CELLS for a network's options.
 
@@ -320,11 +331,11 @@ def cell_of(cell: str = "plain", reset_after: bool = True, leak: float = 1.0, le
     ValueError : `cell` is unknown, or a gated cell has a leak or an activation whose derivative reads the pre-activation.
     """
     if cell == "plain":
-        name = "current" if leak_form == "current" else "rate" if leak < 1 else "plain"
+        name = "current" if leak_form == "current" else "rate" if has_leak(leak) else "plain"
         return CELLS[name + "_input" if reads_input(activation) and name != "rate" else name]
-    if cell not in ("gru", "lstm"):
-        raise ValueError(f"cell must be 'plain', 'gru' or 'lstm', got {cell!r}")
-    if leak != 1 or leak_form != "rate":
+    if cell not in CELL_NAMES:
+        raise ValueError(f"cell must be {', '.join(map(repr, CELL_NAMES[:-1]))} or {CELL_NAMES[-1]!r}, got {cell!r}")
+    if has_leak(leak) or leak_form != "rate":
         raise ValueError(f"leak requires cell='plain', got cell={cell!r} with leak={leak}, leak_form={leak_form!r}")
     if reads_input(activation):
         raise ValueError(f"activation={activation!r} requires cell='plain', got cell={cell!r}: the derivative of this activation "

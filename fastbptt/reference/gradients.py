@@ -201,19 +201,22 @@ def _backward(run, delta_y, tbptt, from_S_0, input_gradient, initial_state_gradi
         dX[begin:end] += errors
 
     for r in run.recurrences:
-        delta, row = deltas[r.suffix], run.units.row
+        delta, row = deltas[r.suffix], r.units.row
         gradients["W_x" + r.suffix] = accumulate(delta, r.X)
         gradients["W_s" + r.suffix], gradients["b_n" + r.suffix] = row.to_weights(
-            run.units, delta, r.R, r.before, r.through)
+            r.units, delta, r.R, r.before, r.through)
         gradients["b_s" + r.suffix] = column_sums(delta)
+        if "leak_logit" in r.p:
+            gradients["leak_logit" + r.suffix] = r.units.leak_logit_gradient(dS_t[r.suffix], r.S[1:], r.before, delta, r.noise)
         if "S_0" in r.p:  # the sum over all steps that start from it
             begins = r.resets.copy()
             if from_S_0:
                 begins[:1] = True
             through = r.through._replace(mask=np.broadcast_to(r.through.mask, (*r.resets.shape, r.p["W_s"].shape[1]))[begins])
             gradients["S_0" + r.suffix] = column_sums(row.to_before(
-                run.units, delta[begins], dS_t[r.suffix][begins], r.R[begins], r.before[begins], through))
-    gradients = {name: gradients[name] for name in p}
+                r.units, delta[begins], dS_t[r.suffix][begins], r.R[begins], r.before[begins], through))
+    # M and N act only through W_s = M Nᵀ: `pulled_back` adds its gradient to theirs
+    gradients = {name: gradients[name] if name in gradients else np.zeros_like(p[name]) for name in p}
     if input_gradient:
         gradients["X"] = dX
     if initial_state_gradient:
@@ -227,7 +230,7 @@ def _refuse_gradient_of_ids(X, input_gradient):
 
 
 def _refuse_truncation(parameters, tbptt, omega=0):
-    if tbptt is not None and "W_s_reverse" in parameters:
+    if tbptt is not None and "W_x_reverse" in parameters:
         raise ValueError("tbptt requires bidirectional=False: a reverse recurrence reads later steps, which are not constant")
     if tbptt is not None and omega:
         raise ValueError(f"omega requires tbptt=None, got tbptt={tbptt}: truncation gives a separate ∂E/∂S for each window")

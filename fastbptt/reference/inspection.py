@@ -44,7 +44,8 @@ def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, 
     Returns
     -------
     dict of arrays: "W_s" (t+1, G·H, H) and "W_x" (t+1, G·H, I), the terms of each step; "W_y" (O, H), which has a single term;
-    "S" (t+1, B, states·H), ∂E_t/∂S_i for the state after X[i]. The terms are summed over the batch, without weights and
+    "S" (t+1, B, states·H), ∂E_t/∂S_i for the state after X[i]. "M" (t+1, G·H, R) and "N" (t+1, H, R) replace "W_s" if they do
+    in `parameters`: the terms of W_s times N and M. The terms are summed over the batch, without weights and
     reduction. Their sum over i and t is the gradient for reduction="sum".
 
     Raises
@@ -88,7 +89,7 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
 
     For the LSTM, both are of h, and the norms and `whole` of c follow. ∂E_t/∂c_i holds h_i fixed, so it is 0 at i = t.
     """
-    run = _forward(parameters, X, initial_state, _units(activation, units))
+    run = _forward(effective(parameters), X, initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
     errors = range(len(X)) if errors is None else errors
     weights = np.ones(Z.shape[:2]) if weights is None else _normal(weights, Z.real.dtype)
@@ -117,29 +118,32 @@ def _norm(A):
 
 
 def next_state(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh",
-               leak: float = 1.0, leak_form: LeakForm = "rate", cell: str = "plain", reset_after: bool = True,
+               leak: Any = 1.0, leak_form: LeakForm = "rate", cell: str = "plain", reset_after: bool = True,
                **_: Any) -> np.ndarray:
     """Return the public state S_t (..., states·H) for S = S_{t-1} (..., states·H) and X (..., I), or token ids (...).
 
     Leading axes are broadcast.
     """
-    units = Units(activation, leak, leak_form, cell=cell, reset_after=reset_after)
+    parameters = effective(parameters)
+    units = _of_one_layer(parameters, Units(activation, leak, leak_form, cell=cell, reset_after=reset_after))
     if len(units.row.gates) > 1:
         return _step(units, parameters, S, X)[0]
     A = _pre_activation(parameters, units, S, X)
     if units.is_plain:
         return units.g(A)
-    return (1 - leak) * S + leak * (units.g(A) if leak_form == "rate" else A)
+    return units.keep * S + units.leak * (units.g(A) if leak_form == "rate" else A)
 
 
-def argument(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
+def argument(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: Any = 1.0,
              leak_form: LeakForm = "rate", **_: Any) -> np.ndarray:
     """Return the argument of g1 (..., H) in the step of `next_state` for one gate: A_t, or S_t in the current form."""
-    A = _pre_activation(parameters, Units(activation, leak, leak_form), S, X)
-    return A if leak_form == "rate" else (1 - leak) * S + leak * A
+    parameters = effective(parameters)
+    units = _of_one_layer(parameters, Units(activation, leak, leak_form))
+    A = _pre_activation(parameters, units, S, X)
+    return A if leak_form == "rate" else units.keep * S + units.leak * A
 
 
-def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
+def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: Any = 1.0,
              leak_form: LeakForm = "rate", cell: str = "plain", reset_after: bool = True, **_: Any) -> np.ndarray:
     """Return the Jacobian ∂S_t/∂S_{t-1} (..., states·H, states·H) of `next_state` at S = S_{t-1} and X.
 
@@ -150,7 +154,8 @@ def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation:
     - (1 - leak) 1 + leak W_s diag(g1'(R_{t-1})) in the current form,
     - the backward step of `cells` for each row of the unit matrix, for gated cells.
     """
-    units = Units(activation, leak, leak_form, cell=cell, reset_after=reset_after)
+    parameters = effective(parameters)
+    units = _of_one_layer(parameters, Units(activation, leak, leak_form, cell=cell, reset_after=reset_after))
     if len(units.row.gates) > 1:
         new, saved, S, through = _step(units, parameters, S, X)
         every, row = np.eye(new.shape[-1], dtype=new.dtype), units.row
@@ -161,19 +166,28 @@ def jacobian(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation:
     else:
         slopes = units.dg(units.of_slope(_pre_activation(parameters, units, S, X)))[..., None]
     step = slopes * parameters["W_s"]
-    return step if units.is_plain else (1 - leak) * np.eye(step.shape[-1], dtype=step.dtype) + leak * step
+    if units.is_plain:
+        return step
+    keep, leak = (np.asarray(each)[..., None] for each in (units.keep, units.leak))  # of the row's unit
+    return keep * np.eye(step.shape[-1], dtype=step.dtype) + leak * step
 
 
-def kept(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: float = 1.0,
+def kept(parameters: Parameters, S: np.ndarray, X: ArrayLike, *, activation: Activation = "tanh", leak: Any = 1.0,
          leak_form: LeakForm = "rate", cell: str = "plain", reset_after: bool = True, **_: Any) -> dict[str, np.ndarray]:
     """Return what the step from S = S_{t-1} with X keeps for the backward pass, by name: `saves` of the cell, each (..., H).
 
     It has the gates and candidates of gated cells: r, z, n and hn of a GRU, i, f, g, o, tanh_c and c_before of an LSTM. The
     arguments are those of `next_state`. It is empty for plain units.
     """
-    units = Units(activation, leak, leak_form, cell=cell, reset_after=reset_after)
+    parameters = effective(parameters)
+    units = _of_one_layer(parameters, Units(activation, leak, leak_form, cell=cell, reset_after=reset_after))
     names = units.row.saves
     return dict(zip(names, np.split(_step(units, parameters, S, X)[1], len(names), axis=-1))) if names else {}
+
+
+def _of_one_layer(parameters, units):
+    """Return the units of a network's only recurrence."""
+    return units.of_recurrence(0, parameters.get("leak_logit"), parameters["W_s"].real.dtype)
 
 
 def _inputs(parameters, X):

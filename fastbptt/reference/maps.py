@@ -1,6 +1,6 @@
-"""Parametrizations: connectivity, fixed signs and frozen entries, and the gradient with respect to the parameters.
+"""Parametrizations: connectivity, fixed signs, frozen entries and a low rank, and the gradient with respect to the parameters.
 
-Add a field of `Map` here for a new constraint, with its effect in `_map` and in `_pull_back`.
+Add a field of `Map` here for a new constraint on single entries, with its effect in `_map` and in `_pull_back`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,34 @@ class Map(NamedTuple):
 
 
 def effective(parameters: Parameters, maps: Mapping[str, Map] | None = None) -> dict[str, np.ndarray]:
-    """Return θ' of every parameter. `maps` is a dict with a Map for each parameter that has one."""
-    return dict(parameters) | {name: _map(np.asarray(parameters[name]), each) for name, each in (maps or {}).items()}
+    """Return θ' of every parameter, and W_s = M Nᵀ of each recurrence that has M and N in place of W_s.
+
+    `maps` is a dict with a Map for each parameter that has one.
+    """
+    p = dict(parameters) | {name: _map(np.asarray(parameters[name]), each) for name, each in (maps or {}).items()}
+    return p | {"W_s" + suffix: np.asarray(p["M" + suffix]) @ np.asarray(p["N" + suffix]).T for suffix in _low_rank(p)}
 
 
 def pulled_back(gradients: dict[str, np.ndarray], parameters: Parameters,
                 maps: Mapping[str, Map] | None = None) -> dict[str, np.ndarray]:
-    """Return ∂E/∂θ from ∂E/∂θ'. The arrays may have leading axes, such as those of `gradient_terms`."""
+    """Return ∂E/∂θ from ∂E/∂θ'. The arrays may have leading axes, such as those of `gradient_terms`.
+
+    ∂E/∂W_s of a low rank is added to the gradients of M and N, as far as `gradients` has them.
+    """
+    p = effective(parameters, maps) if _low_rank(parameters) else parameters
+    for suffix in _low_rank(parameters):
+        M, N, W_s = "M" + suffix, "N" + suffix, gradients.get("W_s" + suffix)
+        if W_s is not None:
+            factors = {M: gradients.get(M, 0) + W_s @ p[N], N: gradients.get(N, 0) + np.swapaxes(W_s, -1, -2) @ p[M]}
+            rest = {name: dw for name, dw in gradients.items() if name != "W_s" + suffix}
+            gradients = {name: (rest | factors)[name] for name in parameters if name in rest or name in factors} | rest | factors
     return gradients | {name: _pull_back(gradients[name], np.asarray(parameters[name]), each)
                         for name, each in (maps or {}).items() if name in gradients}
+
+
+def _low_rank(parameters):
+    """Return the suffixes of the recurrences that have M and N in place of W_s."""
+    return [name[1:] for name in parameters if name[:1] == "N"]
 
 
 def _map(w, of):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .cells import Through
+from .cells import has_leak, Through
 from .draws import INPUT
 from .heads import _default, _in_time, _normal, _scale, error
 from .maps import effective
 from .products import affine, gather, only, pack, read, read_back, restart, turn
 from .recurrence import recur, recur_back_windows
-from .units import _units, Units
+from .units import _units, mean_leak, Units
 
 if TYPE_CHECKING:
     from .._types import Parameters
@@ -26,8 +26,8 @@ def recurrences(parameters: Parameters) -> list[list[str]]:
 
     They are [[""]] for one layer and direction, [["", "_reverse"], ["_l1", "_l1_reverse"]] for two of each.
     """
-    layers, ends = [], ("", "_reverse") if "W_s_reverse" in parameters else ("",)  # type: ignore[var-annotated]
-    while "W_s" + (level := f"_l{len(layers)}" if layers else "") in parameters:
+    layers, ends = [], ("", "_reverse") if "W_x_reverse" in parameters else ("",)  # type: ignore[var-annotated]
+    while "W_x" + (level := f"_l{len(layers)}" if layers else "") in parameters:
         layers.append([level + end for end in ends])
     return layers
 
@@ -66,6 +66,7 @@ class _Recurrence(NamedTuple):
     resets: np.ndarray   # (T, B) of bool
     units: Units
     through: Through
+    noise: np.ndarray | None  # (T, B, H), which the pre-activations contain; None without noise on states
 
     def back(self, dF, begin, end, tbptt=None):
         """Return delta, ∂E/∂S and the gradient with respect to the previous state, for the steps begin ... end - 1.
@@ -128,14 +129,17 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
     alive = np.arange(T)[:, None] < lengths
     resets = alive & (False if resets is None else np.asarray(resets, bool))
     p, X, first = _prepare(parameters, only(alive, X), initial_state, units.width)
+    if "leak_logit" in p and not has_leak(units.leak):
+        raise ValueError(f"leak must be below 1 for a network with leak_logit, got leak={units.leak}")
     past, past_rates, past_S_0 = ({suffix: () if of_all is None else np.asarray(states, X.dtype)
                                    for suffix, states in zip(first, of_all if len(first) > 1 and of_all is not None
                                                              else [of_all] * len(first))}
                                   for of_all in (past, past_rates, past_S_0))
-    known, layers, X = len(past[""]), [], units.noisy(X, units.input_noise_std, INPUT, alive)
-    for suffixes in recurrences(p):
-        layers.append([_recurrence(p, suffix, X, first[suffix], units, lengths, alive, resets, past[suffix],
-                                   past_rates[suffix], past_S_0[suffix], list(first).index(suffix))
+    known, layers, X = len(past[""]), [], units._replace(leak=mean_leak(units.leak)).noisy(X, units.input_noise_std, INPUT, alive)
+    for layer, suffixes in enumerate(recurrences(p)):
+        layers.append([_recurrence(p, suffix, X, first[suffix],
+                                   units.of_recurrence(layer, p.get("leak_logit" + suffix), X.real.dtype), lengths, alive, resets,
+                                   past[suffix], past_rates[suffix], past_S_0[suffix], list(first).index(suffix))
                        for suffix in suffixes])
         X = _read(layers[-1], lengths, "sequence")
     counts = alive & (np.arange(T)[:, None] >= known)
@@ -146,20 +150,23 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
 
 def _recurrence(p, suffix, X, S_0, units, lengths, alive, resets, past, past_rates, past_S_0, kind):
     """Run one recurrence over the inputs X of its layer."""
-    p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "b_n", "S_0") if name + suffix in p}
+    p = {name: p[name + suffix] for name in ("W_x", "W_s", "b_s", "b_n", "leak_logit", "S_0") if name + suffix in p}
     reverse = suffix.endswith("_reverse")
     if reverse:
         parted = np.zeros_like(resets)
         parted[:-1] = resets[1:]  # a reset separates a step from the next one, where this recurrence comes from
         X, resets = turn(X, lengths), turn(parted, lengths) & alive
     A = affine(X, pack(p["W_x"]), p.get("b_s"))
-    A = units.noisy(A, units.noise_std, kind, alive, lengths if reverse else None)
+    noise = None
+    if units.has_noise and units.noise_std:
+        noise = units.noise(A, units.noise_std, units.leak, kind, alive, lengths if reverse else None)
+        A = A + noise
     through = Through(p["W_s"], p.get("b_n"), units.mask(kind, X.shape[1], p["W_s"].shape[1], X.real.dtype))
     initial = np.zeros((len(A), 1, S_0.shape[1]), X.dtype) + p.get("S_0", np.zeros((), X.dtype))
     if len(past_S_0):
         initial[:len(past_S_0), 0] = past_S_0
     S, R = recur(units, A, S_0, through, alive, resets, initial, past, past_rates)
-    return _Recurrence(suffix, p, X, S, R, restart(S[:-1], resets, initial), resets, units, through)
+    return _Recurrence(suffix, p, X, S, R, restart(S[:-1], resets, initial), resets, units, through, noise)
 
 
 def _read(layer, lengths, output):

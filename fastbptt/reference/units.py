@@ -12,7 +12,8 @@ import numpy as np
 
 from .cells import Cell, cell_of, CELLS
 from .draws import Draws, dropout_mask, noise_scale, normals
-from .products import only, turn
+from .elementary import _sigmoid
+from .products import column_sums, only, turn
 from .tables import ACTIVATIONS, reads_input
 
 
@@ -20,7 +21,7 @@ class Units(NamedTuple):
     """Activation g1, cell, leak and its form, noise and dropout. Noise and dropout act only if `draws` is given."""
 
     activation: str
-    leak: float = 1.0
+    leak: Any = 1.0  # a number or (H,); before `of_recurrence` also a tuple of these, one for each layer
     leak_form: str = "rate"
     noise_std: float = 0.0
     input_noise_std: float = 0.0
@@ -28,6 +29,22 @@ class Units(NamedTuple):
     draws: Draws | None = None
     cell: str = "plain"
     reset_after: bool = True
+    rest: Any = None  # 1 - leak, if it is not to be computed from the leak
+
+    @property
+    def keep(self) -> Any:
+        """1 - leak."""
+        return 1 - self.leak if self.rest is None else self.rest
+
+    def of_recurrence(self, layer: int, leak_logit: np.ndarray | None, dtype: Any) -> Units:
+        """Return the units of one recurrence: with the leak of its layer, or leak = sigmoid(leak_logit)."""
+        if leak_logit is not None:  # 1 - sigmoid would be rounded to 0 for a leak near 1
+            return self._replace(leak=_sigmoid(leak_logit), rest=_sigmoid(-leak_logit))
+        leak = self.leak[layer] if isinstance(self.leak, tuple) else self.leak
+        if leak is self.leak and not isinstance(leak, np.ndarray):
+            return self
+        leak = np.asarray(leak, float)  # also a number of one of several layers: all layers are leaky
+        return self._replace(leak=leak.astype(dtype), rest=(1 - leak).astype(dtype))
 
     @property
     def g(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -66,10 +83,30 @@ class Units(NamedTuple):
 
         `lengths` is given for a reverse recurrence, whose steps are in reverse order.
         """
-        if self.draws is None or self.draws.noise_key is None or std == 0:
+        if not self.has_noise or std == 0:
             return A
-        noise = only(there, noise_scale(std, self.leak) * normals(self.draws, kind, *A.shape)).astype(A.real.dtype)
-        return A + (noise if lengths is None else turn(noise, lengths))
+        return A + self.noise(A, std, self.leak, kind, there, lengths)
+
+    def noise(self, A: np.ndarray, std: float, leak: Any, kind: int, there: np.ndarray,
+              lengths: np.ndarray | None = None) -> np.ndarray:
+        """Return the noise that `noisy` adds to A, for this leak."""
+        noise = only(there, noise_scale(std, leak) * normals(self.draws, kind, *A.shape))  # type: ignore[arg-type]
+        noise = noise.astype(A.dtype if np.iscomplexobj(noise) else A.real.dtype)
+        return noise if lengths is None else turn(noise, lengths)
+
+    @property
+    def has_noise(self) -> bool:
+        return self.draws is not None and self.draws.noise_key is not None
+
+    def leak_logit_gradient(self, dS: np.ndarray, S: np.ndarray, before: np.ndarray, delta: np.ndarray,
+                            noise: np.ndarray | None) -> np.ndarray:
+        """Return ∂E/∂leak_logit (H,) from ∂E/∂S and δ of all steps, the states after and before them, and the noise.
+
+        S' - S = leak (R - S), or leak (A - S) in the current form, so ∂S'/∂leak_logit = (1 - leak) (S' - S) without noise. The
+        derivative of sqrt(2 / leak) by the leak is -1 / (2 leak) of it.
+        """
+        total = column_sums(dS * (S - before))
+        return self.keep * (total if noise is None else total - column_sums(delta * noise) / 2)
 
     def mask(self, kind: int, B: int, H: int, dtype: Any) -> Any:
         """Return the dropout mask M (B, H) in a real dtype, or 1 without dropout."""
@@ -85,6 +122,12 @@ class Units(NamedTuple):
     def of_slope(self, A: np.ndarray) -> np.ndarray:
         """Return what g1' is a function of where the argument of g1 is A: the rates g1(A), or A if `reads_input`."""
         return A if self.reads_input else self.g(A)
+
+
+def mean_leak(leak: Any) -> float:
+    """Return the mean leak of the first layer's units, by which input noise is scaled."""
+    leak = leak[0] if isinstance(leak, tuple) else leak
+    return leak if np.ndim(leak) == 0 else float(np.mean(leak))
 
 
 def _is_plain(row):

@@ -23,11 +23,11 @@ def default() -> int:
     It is the number that the environment sets. Otherwise it is 1 in a child process, because its siblings need cores too, and
     in other processes the number of usable cores.
     """
-    return said() or (1 if is_child() else cores())
+    return number_from_environment() or (1 if is_child() else cores())
 
 
-def said() -> int | None:
-    """Return the number of threads that an environment variable sets, None if none does."""
+def number_from_environment() -> int | None:
+    """Return the number of threads that an environment variable of VARIABLES sets, None if none does."""
     for name in VARIABLES:
         text = os.environ.get(name, "")
         first = text.split(",")[0].strip()  # OpenMP's value may be a list, with one number for each level of nesting
@@ -45,7 +45,10 @@ def is_child() -> bool:
 
 
 def cores(quota: str = "/sys/fs/cgroup/cpu.max") -> int:
-    """Return the number of cores that the affinity mask and the control group allow this process to use."""
+    """Return the number of cores that the affinity mask and the control group allow this process to use.
+
+    `quota` is the file with the control group's limit, for tests.
+    """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         allowed, period = Path(quota).read_text().split()
@@ -72,6 +75,7 @@ def interruptible(size: int, function: Callable[..., Any], *arguments: Any) -> A
     errors: list[BaseException] = []
 
     def work():
+        """Call the function in the thread, and keep its result or its error."""
         try:
             outcome.append(function(*arguments))
         except BaseException as error:  # the waiting thread raises it again

@@ -24,7 +24,7 @@
  *
  * Both branches define the same functions. sleep_on releases the lock, sleeps until another thread wakes it, and takes the lock
  * again; sleep_20_ms does so for at most 20 ms. clock_ns reads a clock that never goes back. create_helper starts a thread that
- * runs help(), and returns 0 if it cannot. */
+ * runs serve_jobs(), and returns 0 if it cannot. */
 
 #if defined(_WIN32)
 
@@ -42,6 +42,7 @@ static void wake_all(condition_type *condition) { WakeAllConditionVariable(condi
 static void sleep_on(condition_type *condition, lock_type *lock) { SleepConditionVariableSRW(condition, lock, INFINITE, 0); }
 static void sleep_20_ms(condition_type *condition, lock_type *lock) { SleepConditionVariableSRW(condition, lock, 20, 0); }
 
+/* Return the time of a clock that never goes back, in nanoseconds. */
 static double clock_ns(void)
 {
     LARGE_INTEGER now, frequency;
@@ -53,15 +54,17 @@ static double clock_ns(void)
 /* Return the processor time of this thread. Windows counts it in steps of 15 ms only, so the wall clock replaces it. */
 static double thread_ns(void) { return clock_ns(); }
 
-static void help(void);
+static void serve_jobs(void);
 
+/* Run a helper thread, for CreateThread. */
 static DWORD WINAPI run_helper(LPVOID nothing)
 {
     (void)nothing;
-    help();
+    serve_jobs();
     return 0;
 }
 
+/* Start a helper thread. Return whether that succeeded. */
 static int create_helper(void)
 {
     HANDLE thread = CreateThread(NULL, 0, run_helper, NULL, 0, NULL);
@@ -88,6 +91,7 @@ static void wake_one(condition_type *condition) { pthread_cond_signal(condition)
 static void wake_all(condition_type *condition) { pthread_cond_broadcast(condition); }
 static void sleep_on(condition_type *condition, lock_type *lock) { pthread_cond_wait(condition, lock); }
 
+/* Release the lock, sleep until another thread wakes this one or for 20 ms, and take the lock again. */
 static void sleep_20_ms(condition_type *condition, lock_type *lock)
 {
     struct timespec until;
@@ -100,6 +104,7 @@ static void sleep_20_ms(condition_type *condition, lock_type *lock)
     pthread_cond_timedwait(condition, lock, &until);
 }
 
+/* Return the time of a clock in nanoseconds. */
 static double read_clock(clockid_t clock)
 {
     struct timespec now;
@@ -122,7 +127,7 @@ static void acquire(lock_type *lock)
     pthread_mutex_lock(lock);
 }
 
-static void help(void);
+static void serve_jobs(void);
 
 /* Let this thread wait until the core that it wakes up on is free: rule (g) of pool.h. Only Linux can do this. */
 static void be_patient(void)
@@ -134,14 +139,16 @@ static void be_patient(void)
 #endif
 }
 
+/* Run a helper thread, for pthread_create. */
 static void *run_helper(void *nothing)
 {
     (void)nothing;
     be_patient();
-    help();
+    serve_jobs();
     return NULL;
 }
 
+/* Start a helper thread. Return whether that succeeded. */
 static int create_helper(void)
 {
     pthread_t thread;
@@ -162,7 +169,7 @@ static int create_helper(void)
 /* ---- The pool ---- */
 
 static double watch_ns = FASTBPTT_WATCH_NS, wake_ns = FASTBPTT_WAKE_NS;
-static int judges = 1; /* whether rule (f) of pool.h applies; 0 in tests */
+static int pauses = 1; /* whether the pool pauses by rule (f) of pool.h; 0 in tests */
 
 enum {
     CLOSE_JOBS = 8,     /* number of short jobs in close succession after which helpers are woken */
@@ -215,13 +222,14 @@ static struct {
     long forks;              /* number of forks between the first process and this one */
 } pool;
 
-/* Return a time in microseconds, modulo 2^30, so that it fits into a long of 32 bits. */
+/* Return a time in ns as microseconds, modulo 2^30, so that it fits into a long of 32 bits. */
 static long in_us(double ns)
 {
     return (long)((long long)(ns / 1000) & 0x3fffffff);
 }
 
-/* Compute `share`, then claim and compute more shares until none is left. Return the number of shares computed. */
+/* Compute `share` of a job as thread number `worker`, then claim and compute more shares until none is left.
+ * Return the number of shares computed. */
 static ptrdiff_t work_on(struct job *job, ptrdiff_t share, int worker)
 {
     ptrdiff_t next, count = 0;
@@ -235,8 +243,10 @@ static ptrdiff_t work_on(struct job *job, ptrdiff_t share, int worker)
     return count;
 }
 
-/* Join a job that has shares left, and claim a share. Return the job, or NULL. The caller holds the lock. */
-static struct job *join(ptrdiff_t *share, int *worker)
+/* Join a listed job that has shares left, and claim a share. Return the job, or NULL without one. The caller holds the lock.
+ *
+ * `share` receives the claimed share, and `worker` the number of this helper in the job. */
+static struct job *join_job(ptrdiff_t *share, int *worker)
 {
     struct job *job;
     for (job = pool.first; job != NULL; job = job->after) {
@@ -251,8 +261,8 @@ static struct job *join(ptrdiff_t *share, int *worker)
     return NULL;
 }
 
-/* Watch for a job that is listed after the count `seen`, for at most watch_ns. Return whether there is one. */
-static int watch(long seen)
+/* Wait actively until a job is listed, for at most watch_ns. Return whether one was. `seen` is pool.lists at the last look. */
+static int watch_for_job(long seen)
 {
     const double begin = clock_ns();
     int found, k;
@@ -268,7 +278,7 @@ static int watch(long seen)
 }
 
 /* Join jobs, watch and sleep, for ever: the function that each helper thread runs. */
-static void help(void)
+static void serve_jobs(void)
 {
     struct job *job;
     ptrdiff_t share;
@@ -277,7 +287,7 @@ static void help(void)
     for (;;) {
         seen = fastbptt_read(&pool.lists);
         acquire(&pool.lock);
-        job = join(&share, &worker);
+        job = join_job(&share, &worker);
         if (job == NULL && tired) {
             pool.sleeping++;
             sleep_on(&pool.listed, &pool.lock); /* the thread that wakes it has reduced `sleeping` */
@@ -291,33 +301,35 @@ static void help(void)
                 release(&pool.lock);
             }
         }
-        tired = job == NULL && !tired && !watch(seen);
+        tired = job == NULL && !tired && !watch_for_job(seen);
     }
 }
 
-/* List a job, and wake or create helpers until `wanted` helpers watch for it. */
+/* Add a job to the list, and wake or create helpers until `wanted` helpers watch for it. `now` is the time in ns.
+ *
+ * If a helper cannot be created, no attempt is made for RETRY_NS. */
 static void list_job(struct job *job, long wanted, double now)
 {
     struct job **end;
-    long missing, called = 0;
+    long missing, woken = 0;
     acquire(&pool.lock);
     for (end = &pool.first; *end != NULL; end = &(*end)->after)
         ;
     *end = job;
     wanted -= fastbptt_read(&pool.watching);
     if (wanted > 0) {
-        called = wanted < pool.sleeping ? wanted : pool.sleeping;
-        pool.sleeping -= called;
+        woken = wanted < pool.sleeping ? wanted : pool.sleeping;
+        pool.sleeping -= woken;
     }
     missing = job->workers - 1 - pool.helpers;
-    if (missing > wanted - called)
-        missing = wanted - called;
+    if (missing > wanted - woken)
+        missing = wanted - woken;
     if (missing < 0 || now < pool.retry)
         missing = 0;
     pool.helpers += missing;
     release(&pool.lock);
     fastbptt_add(&pool.lists, 1); /* after the release, because watching helpers take the lock at once */
-    for (; called > 0; called--)
+    for (; woken > 0; woken--)
         wake_one(&pool.listed);
     for (; missing > 0; missing--)
         if (fastbptt_add(&pool.failures, -1) >= 0 || !create_helper()) {
@@ -341,7 +353,7 @@ static void take_from_list(struct job *job)
     release(&pool.lock);
 }
 
-/* Wait for the shares that helpers have claimed. */
+/* Wait until all shares of the job are finished: helpers have claimed those that are not. Call the job's poll meanwhile. */
 static void wait_for_helpers(struct job *job)
 {
     const double begin = clock_ns();
@@ -373,8 +385,9 @@ static void wait_for_helpers(struct job *job)
     release(&pool.lock);
 }
 
-/* Record the time of a shared job and the time that its caller alone would have taken. Begin a pause if sharing costs time. */
-static void judge(double taken, double alone, double now)
+/* Add to the balance what a shared job saved: it took `taken` ns, and its caller alone would have taken `alone` ns.
+ * Begin a pause if the balance shows that sharing costs time (rule (f) of pool.h). `now` is the time in ns. */
+static void record_job_time(double taken, double alone, double now)
 {
     acquire(&pool.lock);
     pool.balance += GOOD_RATIO * alone - taken;
@@ -391,7 +404,7 @@ static void judge(double taken, double alone, double now)
     release(&pool.lock);
 }
 
-/* Return whether the pool is in a pause, in which no job is shared. */
+/* Return whether the pool is in a pause at the time `now`, in which no job is shared. End a pause that is over. */
 static int is_paused(double now)
 {
     const long longest = (long)(WALL_FACTOR * LONG_PAUSE_NS / 1000);
@@ -404,7 +417,7 @@ static int is_paused(double now)
     return 0;
 }
 
-/* Compute all shares in the calling thread. */
+/* Compute all shares in the calling thread, without the pool. */
 static void run_alone(fastbptt_share work, void *context, ptrdiff_t shares)
 {
     ptrdiff_t share;
@@ -412,6 +425,7 @@ static void run_alone(fastbptt_share work, void *context, ptrdiff_t shares)
         work(context, share, 0);
 }
 
+/* Decide by the job's size and the pool's state whether to share the job, and compute all shares. See pool.h. */
 void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context, ptrdiff_t shares, int workers,
                          double work_ns)
 {
@@ -437,7 +451,7 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
     if (wanted == 0 && fastbptt_read(&pool.watching) == 0) {
         run_alone(work, context, shares);
         end = clock_ns();
-    } else if (judges && is_paused(now)) {
+    } else if (pauses && is_paused(now)) {
         run_alone(work, context, shares);
         end = clock_ns();
         fastbptt_add(&pool.pause_us, -1 - in_us(end - now));
@@ -458,12 +472,13 @@ void fastbptt_run_shares(fastbptt_share work, fastbptt_poll poll, void *context,
         if (fastbptt_read_size(&job.finished) < shares)
             wait_for_helpers(&job);
         end = clock_ns();
-        if (judges && end - now < LONGEST_JUDGED_NS)
-            judge(end - now, own_time * (double)shares / (double)own, end);
+        if (pauses && end - now < LONGEST_JUDGED_NS)
+            record_job_time(end - now, own_time * (double)shares / (double)own, end);
     }
     fastbptt_write(&pool.ended_us, in_us(end));
 }
 
+/* See pool.h. */
 int fastbptt_count_helpers(void)
 {
     int helpers;
@@ -473,13 +488,15 @@ int fastbptt_count_helpers(void)
     return helpers;
 }
 
+/* Set the two times in ns. wake = 0 also turns the pauses of rule (f) off. See pool.h. */
 void fastbptt_set_times(double watch, double wake)
 {
     watch_ns = watch;
     wake_ns = wake;
-    judges = wake > 0;
+    pauses = wake > 0;
 }
 
+/* For tests: let the next n attempts to create a helper fail. */
 void fastbptt_fail_helpers(long n)
 {
     fastbptt_write(&pool.failures, n);
@@ -497,6 +514,7 @@ static void empty_pool(void)
     init_condition(&pool.finished);
 }
 
+/* Empty the pool now and in every child of fork. The module calls it once, when it is imported. */
 void fastbptt_prepare_pool(void)
 {
     empty_pool();

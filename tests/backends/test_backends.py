@@ -1,6 +1,7 @@
 """The protocol of the backends: each class has its methods, with the same arguments, and the results are of its form."""
 
 import inspect
+import pickle
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from fastbptt import RNN, _core
 from fastbptt.backends import arguments, protocol
-from fastbptt.backends.arguments import Batch, CallOptions
+from fastbptt.backends.arguments import Batch, CallOptions, KnownStates
 from fastbptt.backends.reference import ReferenceBackend
 from fastbptt.backends.stack import Stack
 
@@ -41,22 +42,63 @@ def test_every_operation_on_data_begins_with_a_batch_and_options():
 
 def test_the_core_reads_the_fields_of_each_object_in_the_order_of_their_definition():
     found = {}
-    for file in ("engine/arguments.pxi", "engine/operations.pxi", "engine/train.pxi", "_population.pyx"):
+    for file in ("engine/train.pxi", "_population.pyx"):
         text = (Path(arguments.__file__).parents[1] / file)
         if not text.exists():
             pytest.skip("no sources beside the tests")
-        for names, of in re.findall(r"^ +([\w, .]+) = (?:<tuple> )?(\w+)(?:  #.*)?$", text.read_text(encoding="utf-8"), re.MULTILINE):
+        for names, of in re.findall(r"^ +([\w, .]+) = (\w+)(?:  #.*)?$", text.read_text(encoding="utf-8"), re.MULTILINE):
             if names.count(",") >= 2:
                 found.setdefault(of, []).append([name.strip() for name in names.split(",")])
     # What the core calls a field that has another name in the definition. An underscore skips a field.
-    names = {"past": "S", "past_rates": "R", "past_S_0": "S_0", "max_grad_norm": "max_norm", "rows": "order",
-             "held_batch": "batch", "t.begun": "begun", "t.patience": "patience", "t.min_improvement": "min_improvement"}
-    for of, kind in (("batch", arguments.Batch), ("options", arguments.CallOptions), ("known", arguments.KnownStates),
-                     ("updates", arguments.Updates), ("buffers", arguments.UpdateMemory), ("learners", arguments.Learners),
+    names = {"max_grad_norm": "max_norm", "rows": "order", "held_batch": "batch", "t.begun": "begun",
+             "t.patience": "patience", "t.min_improvement": "min_improvement"}
+    for of, kind in (("updates", arguments.Updates), ("buffers", arguments.UpdateMemory), ("learners", arguments.Learners),
                      ("validation", arguments.Validation)):
         assert found[of]
         for fields in found[of]:
             assert all(name in ("_", field) or names.get(name) == field for name, field in zip(fields, kind._fields, strict=True))
+
+
+BATCH = {"X": 1, "D": 2, "weights": 3, "initial_state": 4, "lengths": 5, "resets": 6}
+OPTIONS = {"n_threads": 1, "memory_limit": 2**40, "draws": "keys", "tbptt": (3, 4), "input_gradient": True,
+           "initial_state_gradient": True}
+KNOWN = {"S": 1, "R": 2, "S_0": 3, "own_start": True}
+
+
+@pytest.mark.parametrize("kind, fields, defaults", [
+    (Batch, BATCH, dict.fromkeys(BATCH, None) | {"X": 1}),
+    (KnownStates, KNOWN, {"S": 1, "R": None, "S_0": None, "own_start": False}),
+    (CallOptions, OPTIONS, {"n_threads": 0, "memory_limit": 0, "draws": None, "tbptt": None, "input_gradient": False,
+                            "initial_state_gradient": False})])
+def test_objects_keep_their_fields_which_cannot_be_set_anew(kind, fields, defaults):
+    def read(made):
+        return {name: getattr(made, name) for name in fields}
+
+    assert read(kind(**fields)) == read(kind(*fields.values())) == fields
+    required = [1] if "S" in fields or "X" in fields else []
+    assert read(kind(*required)) == defaults
+    for name in fields:
+        with pytest.raises(AttributeError):
+            setattr(kind(*required), name, 0)
+        if hasattr(kind, "replace"):
+            assert read(kind(*required).replace(**{name: fields[name]})) == defaults | {name: fields[name]}
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        kind(**fields, other=1)
+
+
+def test_a_batch_yields_its_fields_and_is_copied_to_workers():
+    batch = Batch(**BATCH)
+    assert [*batch] == [*pickle.loads(pickle.dumps(batch))] == [*BATCH.values()]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'Y'"):
+        batch.replace(Y=1)
+
+
+@pytest.mark.parametrize("batch, options", [
+    (None, CallOptions()), ((1, 2), CallOptions()), (Batch(1), None), (Batch(1), (1, 0))])
+def test_the_core_takes_no_other_objects(batch, options):
+    net = RNN(1, 2, 1)
+    with pytest.raises(TypeError, match="has incorrect type|must not be None"):
+        net._engines["core"].forward(net._theta, batch, options, False)
 
 
 def test_methods_of_the_parts_of_rnn_are_shown_as_those_of_rnn():

@@ -126,35 +126,35 @@ OPTIONS = [dict(zip(("weights", "lengths", "resets", "initial_state"), chosen))
            for chosen in itertools.product((False, True), repeat=4)]
 
 
-@pytest.mark.share(10)
+@pytest.mark.share(60)
 @every_network
 @pytest.mark.parametrize("options", [
     {}, {"learn_initial_state": True}, {"output": "last", "learn_initial_state": True}, {"one_hot": True, "bias": False},
 ], ids=str)
-def test_every_gradient_of_the_reference_is_the_complex_step(sizes, both, options):
-    rng = np.random.default_rng(3)
-    for seed, chosen in enumerate(OPTIONS[::3] + OPTIONS[-1:]):
-        net = network(sizes, both, **options)
-        X, D, more = data(net, seed, **chosen)
-        p = {name: value.astype(complex) for name, value in net.parameters.items()}
-        more["initial_state"] = more.get("initial_state")
-        if more["initial_state"] is not None:
-            more["initial_state"] = tuple(S_0.astype(complex) for S_0 in more["initial_state"])
-        kinds = {"output": net.output, "reduction": "mean"}
-        _, gradients = reference.loss_and_gradients(dict(net.parameters), X, D, **more, **kinds,
-                                                    input_gradient=not net.one_hot, initial_state_gradient=True)
-        places = {name: p[name] for name in p}
-        if not net.one_hot:
-            X = places["X"] = X.astype(complex)
-        if more["initial_state"] is not None:
-            places |= {("initial_state", n): S_0 for n, S_0 in enumerate(more["initial_state"])}
-        for name, array in places.items():
-            gradient = gradients[name] if isinstance(name, str) else gradients[name[0]][name[1]]
-            for j in rng.permutation(array.size)[:12]:
-                array.flat[j] += 1j * STEP
-                derivative = reference.loss(p, X, D, **more, **kinds).imag / STEP
-                array.flat[j] = array.flat[j].real
-                assert abs(gradient.flat[j] - derivative) <= 1e-13 * max(1, np.abs(gradient).max()), (name, chosen)
+@pytest.mark.parametrize("chosen", OPTIONS[::3], ids=lambda chosen: " ".join(name for name in chosen if chosen[name]) or "none")
+def test_every_gradient_of_the_reference_is_the_complex_step(sizes, both, options, chosen):
+    rng, seed = np.random.default_rng(3), OPTIONS.index(chosen)
+    net = network(sizes, both, **options)
+    X, D, more = data(net, seed, **chosen)
+    p = {name: value.astype(complex) for name, value in net.parameters.items()}
+    more["initial_state"] = more.get("initial_state")
+    if more["initial_state"] is not None:
+        more["initial_state"] = tuple(S_0.astype(complex) for S_0 in more["initial_state"])
+    kinds = {"output": net.output, "reduction": "mean"}
+    _, gradients = reference.loss_and_gradients(dict(net.parameters), X, D, **more, **kinds,
+                                                input_gradient=not net.one_hot, initial_state_gradient=True)
+    places = {name: p[name] for name in p}
+    if not net.one_hot:
+        X = places["X"] = X.astype(complex)
+    if more["initial_state"] is not None:
+        places |= {("initial_state", n): S_0 for n, S_0 in enumerate(more["initial_state"])}
+    for name, array in places.items():
+        gradient = gradients[name] if isinstance(name, str) else gradients[name[0]][name[1]]
+        for j in rng.permutation(array.size)[:12]:
+            array.flat[j] += 1j * STEP
+            derivative = reference.loss(p, X, D, **more, **kinds).imag / STEP
+            array.flat[j] = array.flat[j].real
+            assert abs(gradient.flat[j] - derivative) <= 1e-13 * max(1, np.abs(gradient).max()), (name, chosen)
 
 
 @pytest.mark.share(3)
@@ -250,7 +250,7 @@ def test_in_float32_too(sizes, both):
         np.testing.assert_allclose(gradient, truth[name], rtol=0, atol=2e-6 * np.abs(truth[name]).max())
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(5)
 @every_network
 def test_across_blocks_of_time(sizes, both):
     """Which are some hundred steps long."""
@@ -482,6 +482,7 @@ def test_files_pickles_and_copies(sizes, both, tmp_path):
         assert_same(other.forward(X), net.forward(X), 0)
 
 
+@pytest.mark.share(5)
 @every_network
 def test_gradcheck_passes(sizes, both):
     assert RNN(I, sizes, O, bidirectional=both, random_state=0).gradcheck(entries=10).passed

@@ -131,7 +131,7 @@ def panel_csv(path, targets, lengths):
 LONG = "a name of a quantity, in $ per m^2 and $ per hour, that is far longer than any panel is wide " * 2
 
 
-@pytest.mark.share(4)
+@pytest.mark.thorough
 @pytest.mark.parametrize(("targets", "lengths"), [
     (["load"], {"north": 120, "south": 150}), (["load", LONG], {"north": 120, LONG: 150}),
     ([f"x{k}" for k in range(5)], {"only": 130}), ([f"x{k}" for k in range(14)], {"north": 120, "south": 130}),
@@ -379,7 +379,7 @@ def test_the_proposed_command_for_a_file_names_its_columns(shops, no_matplotlib,
     (["shops.csv"], "use --id COLUMN if the rows belong to several series"),
     (["shops.csv", "--id", "shops"], "did you mean 'shop'?"),
     (["shops.csv", "--id", "shop", "--target", "sales"], "--target 'sales' is not a column of the file"),
-    (["shops.csv", "--id", "shop", "--horizon", "40"], "'shop 0' has 50 months, and a horizon of 40 needs"),
+    (["shops.csv", "--id", "shop", "--horizon", "70"], "'shop 0' has 50 months, and a horizon of 70 needs"),
     (["shops.csv", "--id", "shop", "--model", "./shops.csv"], "--model './shops.csv' is the file that the data come"),
     (["--target", "sold", "shops.csv"], "which comes first: fastbptt train shops.csv --target"),
     (["--id", "shop"], "--id needs a CSV file, which comes first"),
@@ -399,10 +399,13 @@ def test_an_invalid_file_is_refused_before_training(shops, no_training, capsys, 
 
 
 def test_invalid_values_are_refused_with_their_line(folder, no_training, capsys):
-    Path("bad.csv").write_text("a,b\n" + "1,2\n" * 70 + "3,\n4,five\n")
+    Path("bad.csv").write_text("a,b\n" + "1,2\n" * 70 + "3,\n4,5\n")
     assert main(["train", "bad.csv"]) == 2
-    assert capsys.readouterr().err == (
-        "fastbptt: bad.csv, column 'b': no value in line 72; fill or remove them first\n")
+    assert capsys.readouterr().err == ("fastbptt: bad.csv, column 'b': no value in line 72; --fill HOW (interpolate, previous, zero or "
+                                       "seasonal) fills it\n")
+    Path("bad.csv").write_text("a,b\n" + "1,2\n" * 70 + "3,five\n")
+    assert main(["train", "bad.csv"]) == 2
+    assert capsys.readouterr().err == "fastbptt: bad.csv, line 72, column 'b': 'five' is not a number\n"
     assert main(["train", "bad.csv", "--target", "a"]) == 2
     assert "column 'a' is 1 in all of the first 70 %" in capsys.readouterr().err
 
@@ -419,6 +422,7 @@ def test_a_task_is_trained_judged_and_saved(folder, monkeypatch, capsys):
     assert fastbptt.load("temporal_order.npz").hidden_size == 20
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cell, words", [("gru", "GRU of 3 units, 52 parameters"), ("lstm", "LSTM of 3 units, 64 parameters")])
 def test_train_takes_the_cell_and_the_saved_model_forecasts(folder, no_matplotlib, capsys, cell, words):
     arguments = ["--cell", cell, "--hidden-size", "3", "--max-iter", "2", "--model", "model.npz"]
@@ -507,7 +511,7 @@ def test_predict_writes_its_file_whole_or_not_at_all(model, monkeypatch, capsys)
     (["air.csv"], "'air.csv' is not a fastbptt model"),
     (["rnn.npz"], "'rnn.npz' contains an object of RNN, not a forecaster"),
     (["model.npz", "absent.csv"], "'absent.csv' cannot be read"),
-    (["model.npz", "other.csv"], "--target 'passengers' is not a column of the file"),
+    (["model.npz", "other.csv"], "the model's target 'passengers' is not a column of the file; its columns are a"),
     (["model.npz", "short.csv"], "short.csv: the series has 3 rows; this model needs at least"),
     (["model.npz", "--steps", "0"], "--steps: expected a whole number from 1"),
     (["model.npz", "--output", "absent/x.csv"], "--output 'absent/x.csv' cannot be written"),
@@ -622,6 +626,7 @@ def test_version_and_help_exit_with_0(capsys):
     assert fastbptt.__version__ in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_an_encoding_without_greek_letters_works():
     process = run_outside(["gradcheck", "--activation", "tanh", "--loss", "huber", "--hidden-size", "2"],
                           PYTHONIOENCODING="ascii")

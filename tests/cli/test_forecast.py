@@ -6,7 +6,7 @@ import pytest
 import fastbptt
 from fastbptt import datasets, sequences
 from fastbptt.cli import forecast as _forecast, linear as _linear, picture as _picture, tasks as _solve
-from fastbptt.cli.calendar import Calendar
+from fastbptt.forecasting.calendar import Calendar
 
 OPTIONS = {"hidden_size": 3, "max_iter": 2, "random_state": 0}
 
@@ -248,6 +248,7 @@ def test_the_autoregression_finds_the_coefficients_of_a_linear_process():
     np.testing.assert_allclose(made[6:], x[6:], atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_the_autoregressions_order_is_chosen_on_the_held_out_part(sunspots):
     made, order, tried = _forecast.autoregression([sunspots], 1, 12)
     assert order == 132 and tried == [12, 24, 36, 60, 132]

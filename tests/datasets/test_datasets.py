@@ -104,6 +104,7 @@ def test_another_split_is_refused(split, error, words):
     assert str(caught.value) == words
 
 
+@pytest.mark.thorough
 def test_errors_that_readme_names_beside_the_networks():
     """Forecasts 12 months ahead on the last 20 %: a linear autoregression of order 132, and the last value repeated."""
     series, order, ahead = datasets.load_sunspots().ravel(), 132, 12
@@ -139,6 +140,7 @@ def assert_only_last(d, weight):
     assert all(np.isnan(value) if isinstance(value, list) else value == -1 for value in d[:-1])
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("T", [10, 19, 50])
 def test_adding_problem_asks_for_the_mean_of_two_marked_numbers(T):
     X, D, weights = datasets.adding_problem(2000, T, random_state=T)
@@ -165,6 +167,7 @@ def test_the_docstring_of_the_adding_problem_has_a_constants_errors():
     assert np.mean((D[-1] - 0.5) ** 2) == pytest.approx(1 / 24, rel=0.03)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("T", [10, 20, 57])
 def test_temporal_order_asks_which_two_letters_came_in_which_order(T):
     X, D, weights = datasets.temporal_order(2000, T, random_state=T)
@@ -185,6 +188,7 @@ def test_temporal_order_asks_which_two_letters_came_in_which_order(T):
 
 
 @pytest.mark.quick
+@pytest.mark.share(3)
 @pytest.mark.parametrize("delay, options", [(1, {}), (7, {}), (20, {"symbols": 3, "categories": 5})])
 def test_copy_memory_asks_for_the_first_symbols_after_the_delimiter(delay, options):
     n, kinds = options.get("symbols", 10), options.get("categories", 8)

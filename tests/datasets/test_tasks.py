@@ -7,6 +7,7 @@ import pytest
 from fastbptt import RNN, datasets
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(2 if cases.ALL else 1))
 def test_the_adding_problem_of_50_steps_is_solved(seed):
     net = RNN(2, 64, 1, activation="relu", initializer="identity", random_state=seed)
@@ -18,6 +19,7 @@ def test_the_adding_problem_of_50_steps_is_solved(seed):
     assert datasets.fraction_wrong(Y, D, weights) < 0.01  # Hochreiter and Schmidhuber 1997, error below 0.04
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_temporal_order_of_20_steps_is_solved(seed):
     net = RNN(6, 32, 4, output_activation="softmax", loss="cross_entropy", random_state=seed)
@@ -27,6 +29,7 @@ def test_the_temporal_order_of_20_steps_is_solved(seed):
     assert datasets.fraction_wrong(net.forward(X)[0], D, weights) == 0
 
 
+@pytest.mark.thorough
 def test_speakers_of_japanese_vowels_are_told_apart():
     from fastbptt import RNNClassifier, SequenceScaler
 

@@ -214,12 +214,14 @@ def train(net, draw, updates, learning_rate):
     return net.forward(X)[0], D, weights, net.evaluate(X, D, weights=weights)
 
 
+@pytest.mark.thorough
 def test_a_network_learns_to_decide():
     net = RNN(3, 32, 2, activation="relu", initializer=("identity", 0.9), random_state=0)
     Y, D, weights, _ = train(net, lambda B, rng: datasets.perceptual_decision(B, random_state=rng), 800, 2e-3)
     assert datasets.fraction_wrong(Y, D, weights, tolerance=0.4) < 0.2  # fixation and decision; the best there is: 0.08
 
 
+@pytest.mark.thorough
 def test_a_network_learns_to_compare_items_over_a_delay():
     net = RNN(5, 48, 2, activation="relu", initializer=("identity", 0.9), output_activation="softmax", loss="cross_entropy",
               random_state=0)
@@ -233,6 +235,7 @@ def test_a_network_learns_three_bits():
     assert datasets.fraction_wrong(Y, D, weights, tolerance=1.0) < 0.02 and loss < 0.1  # Y = 0: 1 and 3
 
 
+@pytest.mark.thorough
 def test_a_network_learns_sines():
     net = RNN(1, 64, 1, random_state=0)
     *_, loss = train(net, lambda B, rng: datasets.sine_generation(B, 40, random_state=rng), 600, 3e-3)

@@ -627,6 +627,7 @@ def linear_network(W, **options):
     return RNN(1, len(W), 1, activation="identity", initializer={"W_x": np.zeros((len(W), 1)), "W_s": W}, bias=False, **options)
 
 
+@pytest.mark.share(6)
 @pytest.mark.parametrize("options", [{}, {"leak": 0.3}, {"leak": 0.3, "leak_form": "current"}, {"dt": 1.0, "tau": 1000.0}], ids=str)
 @pytest.mark.parametrize("H", [1, 7, 40])
 def test_a_point_whose_largest_eigenvalue_is_one_is_marginal(H, options):
@@ -651,6 +652,7 @@ def test_a_point_whose_largest_eigenvalue_is_one_is_marginal(H, options):
             assert near.stable.tolist() == [is_stable] and not near.marginal.any() and "marginal" not in near.describe()
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("form", LEAKY)
 def test_fixed_and_slow_points_do_not_depend_on_dt(form, trained):
@@ -799,6 +801,7 @@ def labels_of(axis):
             if low <= tick.get_loc() <= high and (tick.label1.get_text() or tick.label2.get_text())]
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("net", [bistable(), RNN(I, 10, O, initializer=("spectral_radius", 1.6), random_state=3)])
 def test_a_picture_of_fixed_points_has_them_at_their_places(net):
     plt = pytest.importorskip("matplotlib.pyplot")
@@ -840,7 +843,7 @@ def test_extreme_flows_show_what_is_positive_alone():
         plt.close("all")
 
 
-@pytest.mark.share(5)
+@pytest.mark.thorough
 @pytest.mark.parametrize("scale", [0.999, 0.98, 0.93, 0.7, 0.1])
 def test_logarithmic_axes_label_several_ticks_whatever_their_range(scale):
     plt = pytest.importorskip("matplotlib.pyplot")

@@ -5,6 +5,7 @@ import pytest
 from gated import CELLS
 
 from fastbptt import RNN, diagnostics
+from fastbptt.diagnostics import _gradient_check
 
 I, H, O, T, B = 3, 5, 2, 9, 4
 every_cell = pytest.mark.parametrize("name", CELLS)
@@ -97,16 +98,17 @@ def test_fixed_points_stand_still(name):
 
 
 def test_a_spectrum_is_that_of_one_gate():
-    net = network("gru")
-    blocks = dict(zip("rzn", np.split(net.parameters["W_s"], 3)))
-    for gate, block in blocks.items():
-        found = diagnostics.spectrum(net, gate)
-        np.testing.assert_allclose(found.singular_values, np.linalg.svd(block, compute_uv=False))
-        assert found.describe().startswith(f"W_s of gate {gate}: spectral radius")
-    assert diagnostics.spectrum(net).gate == "n" and diagnostics.spectrum(network("lstm")).gate == "g"
+    for name, gates in (("gru", "rzn"), ("lstm", "ifgo")):
+        net = network(name, initializer="torch")  # orthogonal blocks would have the same singular values
+        for gate, block in zip(gates, np.split(net.parameters["W_s"], len(gates))):
+            found = diagnostics.spectrum(net, gate)
+            np.testing.assert_allclose(found.singular_values, np.linalg.svd(block, compute_uv=False))
+            assert found.describe().startswith(f"W_s of gate {gate}: spectral radius")
+    assert diagnostics.spectrum(network("gru")).gate == "n" and diagnostics.spectrum(network("lstm")).gate == "g"
     assert diagnostics.spectrum(RNN(I, H, O)).gate == ""
 
 
+@pytest.mark.share(6)
 @every_cell
 @pytest.mark.parametrize("options", [{}, {"activation": "relu"}, {"activation": "relu", "hidden_size": (4, 3)},
                                      {"learn_initial_state": True, "bidirectional": True, "activation": "leaky_relu"}])
@@ -114,6 +116,45 @@ def test_gradcheck_passes(name, options):
     options = {"input_size": I, "hidden_size": H, "output_size": O, "random_state": 0} | CELLS[name] | options
     check = RNN(**options).gradcheck()
     assert check.passed, check.describe()
+
+
+@every_cell
+def test_gates_are_described_by_their_values_before_padding(name):
+    net = network(name, one_hot=True)
+    ids = np.zeros((T, B), int)
+    lengths = np.array([3, 9, 5, 1])
+    ids[np.arange(T)[:, None] >= lengths] = 99  # no input: padding is never read
+    found = diagnostics.states(net, ids, lengths=lengths)
+    whole = diagnostics.states(net, np.zeros((T, B), int))
+    there = np.arange(T)[:, None] < lengths
+    for gate, values in found.gates.items():
+        np.testing.assert_array_equal(values[there], whole.gates[gate][there])
+        assert f"Gate {gate}: mean {values[there].mean():.2f}, " in found.describe()
+
+
+def torn(name, state=0.0, **biases):
+    """Which errors (T, B) `gradcheck` leaves out: W_x and W_s are zero, and g1 is relu."""
+    net = network(name, activation="relu")
+    p = {key: np.zeros_like(value) for key, value in net.parameters.items()} | {"W_y": np.ones((O, H))}
+    net.load_state_dict(p | {key: np.repeat(value, H).astype(float) for key, value in biases.items()})
+    networks = {dtype: _with_dtype(net, dtype) for dtype in ("float64", "float32")}
+    initial_state = np.full((B, net._widths[0]), state)
+    return _gradient_check._torn(networks, {"X": X, "D": D, "weights": None, "initial_state": initial_state})
+
+
+def _with_dtype(net, dtype):
+    copy = RNN(**{**net._config, "dtype": dtype}, random_state=0)
+    copy.load_state_dict(net.state_dict())
+    return copy
+
+
+def test_gradcheck_leaves_out_errors_behind_a_unit_whose_kink_lies_between_the_precisions():
+    """1e-50 is 0 in float32. The candidate of all cells passes g1, and so does c of an LSTM; gates and hn do not."""
+    assert torn("gru", b_s=[0, 0, 1e-50], b_n=[0]).all() and torn("lstm", b_s=[0, 0, 1e-50, 0]).all()
+    assert torn("gru_before", b_s=[0, 0, 1e-50]).all()
+    assert torn("gru", 1, b_s=[0, 0, 1e-50], b_n=[0]).all() and torn("lstm", 1, b_s=[0, 0, 1e-50, 0]).all()  # S is above 0
+    assert torn("lstm", b_s=[-300, 0, 1, 0]).all()  # i is 0 in float32, and so is c
+    assert not torn("gru", b_s=[0, 0, 1], b_n=[-1e-50]).any() and not torn("lstm", b_s=[0, 0, 1, 0]).any()
 
 
 @pytest.mark.parametrize("call, error, words", [

@@ -243,7 +243,7 @@ def test_given_state_stands_before_the_learnt_one(backend):
         assert np.array_equal(gradient, gradients_of(other, backend)[name]), name
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(6)
 @pytest.mark.parametrize("choice", COVERING_CHOICES, ids=lambda c: f"{c.weights}, {c.reduction}, given={c.given}")
 def test_all_gradients_of_a_long_path(choice, backend):
     case = draw(SHAPE, choice=choice)

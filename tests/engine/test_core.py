@@ -192,12 +192,14 @@ def test_every_activation_with_tails_of_hidden_units(activation, H):
     check(draw(SHAPES["H = 7"]._replace(H=H), activation), [forward, loss_and_gradients])
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize("shape", LARGE_SHAPES.values(), ids=list(LARGE_SHAPES))
 def test_every_operation_for_large_shapes(shape):
     check(draw(shape, choice=COVERING_CHOICES[0]))
     check(draw(shape, choice=COVERING_CHOICES[2]), [loss_and_gradients])
 
 
+@pytest.mark.share(8)
 @pytest.mark.parametrize("head", [HEADS[0], *(head for head in HEADS if head.labels or head.loss == "quantile")],
                          ids=lambda head: head.name)
 def test_targets_and_weights_move_on_with_the_blocks(head):

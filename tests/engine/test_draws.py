@@ -96,7 +96,7 @@ def test_noise_and_masks_stand_in_the_equations(units, backend):
     np.testing.assert_array_equal(net.forward(X, backend=backend)[0], plain.forward(X, backend=backend)[0])
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(12)
 @every_unit
 @every_network
 @pytest.mark.parametrize("options", [{"learn_initial_state": True, "activation": "softplus"}, {"output": "last"}], ids=str)
@@ -181,6 +181,7 @@ def test_every_operation_of_the_core_is_the_reference_s(units, sizes, both, seed
         assert_close(value, truth[name], 2e-5, name, single)
 
 
+@pytest.mark.share(3)
 @every_unit
 def test_threads_shards_memory_and_neighbours_change_no_bit(units):
     net = network(**units, **NOISY, hidden_size=33, learn_initial_state=True)
@@ -225,7 +226,7 @@ def test_seeds_are_numbers_generators_or_the_networks_own():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.share(3)
+@pytest.mark.share(6)
 @every_unit
 @pytest.mark.parametrize("sizes", [H, (5, 4)])
 @pytest.mark.parametrize("tbptt", [None, (3, 3), (2, 5)])

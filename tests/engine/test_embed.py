@@ -107,6 +107,7 @@ def check_gradients(net, expected, gradient, dX, dS_0):
     assert dX is None or bits(dX) == bits(expected["X"])
 
 
+LEAKS = np.linspace(0.1, 1, 9)
 CASES = {
     "as it comes": (dict(), (20, 4), dict()),
     "no initial state": (dict(learn_initial_state=True), (20, 4), dict(initial_state=False)),
@@ -151,7 +152,19 @@ CASES = {
     "lstm, lengths and resets": (dict(cell="lstm", learn_initial_state=True, bias=False), (20, 7),
                                  dict(lengths=True, resets=True, initial_state=False)),
     "lstm, the last step": (dict(cell="lstm", output="last"), (1, 4), dict()),
+    "a low rank": (dict(rank=2, l1={"M": 1e-2, "N": 0.1}, l2=1e-3, learn_initial_state=True), (20, 7),
+                   dict(lengths=True, resets=True, weights=True)),
+    "a rank of gates": (dict(cell="gru", rank=1, l2=1e-3), (20, 4), dict()),
+    "no step of a low rank": (dict(rank=9), (0, 4), dict()),
     "no step of any sequence": (dict(), (0, 4), dict(lengths=True, resets=True)),
+    "leaky units": (dict(leak=0.3), (20, 4), dict(weights=True)),
+    "a leak of each unit, of states": (dict(leak=LEAKS, leak_form="current", learn_initial_state=True), (20, 7),
+                                       dict(lengths=True, resets=True, initial_state=False)),
+    "a leak of each unit, and the last step": (dict(leak=LEAKS, output="last", activation="silu"), (1, 4), dict(lengths=True)),
+    "trained leaks": (dict(leak=LEAKS / 2, trainable={"leak": True}, l2={"leak_logit": 0.1}, bias=False), (20, 7),
+                      dict(lengths=True, resets=True)),
+    "trained leaks of states": (dict(leak=LEAKS / 2, leak_form="current", trainable={"leak": True}), (20, 7),
+                                dict(lengths=True, weights="few")),
 }
 
 
@@ -165,7 +178,9 @@ def test_results_are_those_of_the_network_bit_by_bit(name, dtype):
 
 
 @both_dtypes
-@pytest.mark.parametrize("cell", [{}, {"cell": "gru"}, {"cell": "lstm"}], ids=["plain", "gru", "lstm"])
+@pytest.mark.parametrize("cell", [{}, {"cell": "gru"}, {"cell": "lstm"},
+                                  {"leak": LEAKS / 2, "leak_form": "current", "trainable": {"leak": True}}],
+                         ids=["plain", "gru", "lstm", "trained leaks"])
 @pytest.mark.parametrize("tbptt", [(4, 9), (1, 1), (30, 3), (20, 20)])
 def test_truncated_gradients_are_those_of_the_network(tbptt, cell, dtype):
     net = RNN(5, 9, 3, dtype=dtype, learn_initial_state=True, random_state=1, **cell)
@@ -221,14 +236,37 @@ def test_steps_are_those_of_the_network_and_may_overwrite_their_state(options, d
 @both_dtypes
 def test_parameters_lie_in_theta_as_those_of_the_network(dtype):
     for options in (dict(), dict(bias=False), dict(learn_initial_state=True), dict(bias=False, learn_initial_state=True),
-                    dict(cell="gru"), dict(cell="gru", reset_after=False), dict(cell="lstm", learn_initial_state=True)):
+                    dict(cell="gru"), dict(cell="gru", reset_after=False), dict(cell="lstm", learn_initial_state=True),
+                    dict(leak=0.5, trainable={"leak": True}, learn_initial_state=True)):
         net = RNN(5, 9, 3, dtype=dtype, random_state=1, **options)
         plan, begin = plan_of(net), 0
-        for name in ("W_x", "W_s", "b_s", "b_n", "W_y", "b_y", "S_0"):
+        for name in ("W_x", "W_s", "b_s", "b_n", "leak_logit", "W_y", "b_y", "S_0"):
             offset = c.plan_parameter_offset(plan, getattr(c, f"PARAMETER_{name.upper()}"))
             assert offset == (begin if name in net.parameters else c.STATUS_COMBINATION)
             begin += net.parameters[name].size if name in net.parameters else 0
         assert c.plan_parameters(plan) == begin
+
+
+@both_dtypes
+def test_leaks_are_checked_and_belong_to_leaky_cells(dtype):
+    net = RNN(5, 9, 3, leak=LEAKS, dtype=dtype, random_state=1)
+    plan, wrong = plan_of(net), LEAKS.copy()
+    for leak in (0.0, -0.1, 1.1, np.nan):
+        wrong[4] = leak
+        assert c.plan_set_leak(plan, leak) == c.plan_set_leaks(plan, wrong, 9) == c.STATUS_NUMBER
+    assert c.plan_set_leaks(plan, None, 9) == c.STATUS_NULL and c.plan_set_leaks(plan, LEAKS, 8) == c.STATUS_SIZE
+    assert c.plan_set_trained_leak(plan, 2) == c.STATUS_OPTION
+    plan.leaks[3] = 2.0  # the plan keeps the pointer
+    assert c.plan_check(plan) == c.STATUS_NUMBER
+    for setter, *leak in (("leak", 0.5), ("leaks", LEAKS, 9), ("trained_leak", 1)):
+        ok(getattr(c, f"plan_set_{setter}")(plan, *leak))
+        for cell, status in ((c.CELL_PLAIN, c.STATUS_COMBINATION), (c.CELL_LSTM, c.STATUS_COMBINATION), (c.CELL_RATE, c.STATUS_OK),
+                             (c.CELL_CURRENT, c.STATUS_OK)):
+            ok(c.plan_set_cell(plan, cell))
+            assert c.plan_check(plan) == status
+    assert c.plan_parameter_offset(plan, c.PARAMETER_LEAK_LOGIT) == 9 * (5 + 9 + 1)
+    ok(c.plan_set_leak(plan, 1.0))  # the last setter counts
+    assert c.plan_parameter_offset(plan, c.PARAMETER_LEAK_LOGIT) == c.STATUS_COMBINATION
 
 
 @both_dtypes
@@ -396,6 +434,7 @@ def served(name):
     return run.stdout.splitlines() if run.returncode == 0 else None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", _core.KERNEL_SETS if ALL else ("blas",))
 def test_a_plan_is_served_by_the_kernels_of_the_process_and_by_a_blas_only_where_allowed(name):
     found = served(name)
@@ -558,6 +597,11 @@ def test_backward_refuses_what_forward_has_not_saved_for_it(dtype):
         other(RNN(5, 9, 3, dtype=dtype, learn_initial_state=True, output_activation="tanh", random_state=1))]
     for one in of_others:
         assert status(one, network.saved) == c.STATUS_NOT_SAVED
+    leaky = Network(RNN(5, 9, 3, dtype=dtype, learn_initial_state=True, leak=LEAKS, random_state=1), X, D, **arrays)
+    leaky.forward()
+    assert status(leaky, leaky.saved) == c.STATUS_OK
+    leaky.plan.leaks[2] = 0.5
+    assert status(leaky, leaky.saved) == c.STATUS_NOT_SAVED
     arrays["lengths"][...] = arrays["lengths"][::-1].copy()  # the very array, with other values
     assert status(network, network.saved) == c.STATUS_NOT_SAVED
     arrays["lengths"][...] = arrays["lengths"][::-1].copy()
@@ -616,12 +660,14 @@ def test_options_that_there_are_not_change_nothing(dtype):
             (c.plan_set_quantile(plan, levels.ctypes.data + 4, 1), "MISALIGNED"),
             (c.plan_set_reduction(plan, 2), "OPTION"), (c.plan_set_bias(plan, -1), "OPTION"),
             (c.plan_set_output(plan, 2), "OPTION"),
-            (c.plan_set_learnt_initial_state(plan, 3), "OPTION"), (c.plan_set_cell(plan, 1), "OPTION"),
+            (c.plan_set_learnt_initial_state(plan, 3), "OPTION"), (c.plan_set_cell(plan, 6), "OPTION"),
             (c.plan_set_cell(plan, -1), "OPTION"), (c.plan_set_one_hot(plan, 2), "OPTION"),
-            (c.plan_set_penalty(plan, 7, 1, 1), "OPTION"), (c.plan_set_penalty(plan, 0, -1, 0), "NUMBER"),
+            (c.plan_set_penalty(plan, 10, 1, 1), "OPTION"), (c.plan_set_penalty(plan, 0, -1, 0), "NUMBER"),
             (c.plan_set_penalty(plan, 0, 0, nan), "NUMBER"), (c.plan_set_truncation(plan, 0, 1), "SIZE"),
             (c.plan_set_truncation(plan, -1, -1), "SIZE"), (c.plan_allow_blas(plan, 2), "OPTION"),
-            (c.plan_parameter_offset(plan, 7), "OPTION"), (c.scratch_bytes(plan, plan, 0), "NOT_A_BATCH"),
+            (c.plan_parameter_offset(plan, 10), "OPTION"), (c.plan_set_rank(plan, -1), "SIZE"),
+            (c.plan_set_rank(plan, 10), "SIZE"), (c.plan_parameter_offset(plan, c.PARAMETER_M), "COMBINATION"),
+            (c.scratch_bytes(plan, plan, 0), "NOT_A_BATCH"),
             (c.plan_check(None), "NULL"), (c.plan_set_bias(None, 1), "NULL"), (c.batch_set_ids(plan, None), "NOT_A_BATCH")):
         assert status == getattr(c, f"STATUS_{expected}")
     P, arrays, one = net.theta.size, [np.zeros(net.theta.size, dtype) for _ in range(4)], np.zeros(1)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fastbptt import RNN, _core
+from fastbptt import RNN, _core, reference
 from fastbptt.backends.arguments import Batch, CallOptions
 
 from gated import CELLS
@@ -29,7 +29,7 @@ def network(cell, H, dtype="float64", **options):
 def data(net, rng):
     X = rng.integers(0, I, (T, B)) if net.one_hot else rng.normal(size=(T, B, I))
     D = rng.normal(size=(B, O) if net.output == "last" else (T, B, O))
-    width = len(net.parameters["W_s"].T) * (2 if net.cell == "lstm" else 1)
+    width = len(net.parameters["W_s"].T) * len(reference.cell_of(net.cell).states)
     return X, D, rng.normal(size=(B, width)), rng.random((T, B)) < 0.1, rng.random(D.shape[:-1])
 
 
@@ -46,6 +46,14 @@ def calls(net, S_0, resets, m):
         yield {"tbptt": (5, 9), "resets": resets, "lengths": LENGTHS, "initial_state": S_0}
 
 
+def flat(gradients):
+    """Gradients by name, with one name for each of several initial states."""
+    several = gradients.get("initial_state")
+    if not isinstance(several, tuple):
+        return gradients
+    return gradients | {"initial_state": several[0]} | {f"initial_state {n}": each for n, each in enumerate(several)}
+
+
 def assert_equal(found, expected, tolerance):
     assert list(found) == list(expected)
     for name, value in expected.items():
@@ -53,6 +61,7 @@ def assert_equal(found, expected, tolerance):
         np.testing.assert_allclose(found[name], value, atol=tolerance * max(1e-3, np.abs(value).max()), rtol=0, err_msg=name)
 
 
+@pytest.mark.share(9)
 @pytest.mark.parametrize("H", WIDTHS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_are_those_of_the_reference(cell, H):
@@ -69,6 +78,27 @@ def test_gradients_are_those_of_the_reference(cell, H):
             assert_equal(found, expected, 1e-11)
 
 
+@pytest.mark.parametrize("both", (False, True), ids=("forward", "both directions"))
+@pytest.mark.parametrize("sizes", ((5,), (9, 5)), ids=("one layer", "two layers"))
+@pytest.mark.parametrize("cell", CELLS)
+def test_stacks_have_the_gradients_of_the_reference_and_of_the_complex_step(cell, sizes, both):
+    """Layers and directions, with lengths, resets, truncation and memory limits."""
+    rng = np.random.default_rng(11)
+    net = network(cell, sizes, bidirectional=both, learn_initial_state=True, recurrent_dropout=0.3)
+    assert net.gradcheck(entries=10).passed
+    X, D, _, resets, m = data(net, rng)
+    final = net.forward(X)[1]
+    S_0 = tuple(rng.normal(size=state.shape) for state in (final if isinstance(final, tuple) else (final,)))
+    for more in calls(net, S_0 if len(S_0) > 1 else S_0[0], resets, m):
+        if both and "tbptt" in more:
+            continue  # a reverse direction has no earlier steps
+        loss, found = net.loss_and_gradients(X, D, **more)
+        more.pop("memory_limit", None)
+        expected_loss, expected = net.loss_and_gradients(X, D, backend="reference", **more)
+        assert loss == pytest.approx(expected_loss, rel=1e-12)
+        assert_equal(flat(found), flat(expected), 1e-11)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_single_step_has_the_gradients_of_the_reference(cell):
     """With an initial state that is given, so that no gradient by a first state is asked for; and windows of one step."""
@@ -83,6 +113,7 @@ def test_a_single_step_has_the_gradients_of_the_reference(cell):
             assert_equal(found, expected, 1e-11)
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("cell", CELLS)
 def test_float32_is_near_float64(cell):
     rng = np.random.default_rng(5)
@@ -136,6 +167,7 @@ def test_gradients_have_the_same_bits_for_any_threads_and_memory(cell, dtype):
                 assert all(np.array_equal(found[name], whole[name]) for name in whole)
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("H", (5, 13, 32))
 @pytest.mark.parametrize("cell", CELLS)
 def test_terms_and_flow_are_those_of_the_reference(cell, H):
@@ -150,6 +182,35 @@ def test_terms_and_flow_are_those_of_the_reference(cell, H):
         for found, expected in zip(*(net._engines[backend].gradient_flow(*arguments) for backend in ("core", "reference")),
                                    strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_has_the_gradients_of_the_reference(cell):
+    """Sequences that end at different steps have rows of the mask that do not begin with the first."""
+    rng = np.random.default_rng(11)
+    for H in (8, 13, 33):
+        net = network(cell, H, recurrent_dropout=0.4)
+        X, D, S_0, resets, m = data(net, rng)
+        for more in ({}, {"lengths": LENGTHS, "initial_state": S_0, "weights": m, "initial_state_gradient": True},
+                     {"tbptt": (4, 7), "resets": resets, "lengths": LENGTHS}):
+            (_, found), (_, expected) = (net.loss_and_gradients(X, D, dropout=3, input_gradient=True, backend=backend, **more)
+                                         for backend in ("core", "reference"))
+            assert_equal(found, expected, 1e-11)
+
+
+@pytest.mark.parametrize("H", (8, 13))
+@pytest.mark.parametrize("cell", CELLS)
+def test_windows_that_overlap_have_the_updates_of_the_reference(cell, H):
+    """Each window goes back into steps whose states, and what the cell saved, are those of the windows before."""
+    for lengths in (None, LENGTHS):
+        after = []
+        for backend in ("core", "reference"):
+            net = network(cell, H)
+            X, D, *_ = data(net, np.random.default_rng(13))
+            net.fit(X, D, epochs=1, batch_size=B, tbptt=(3, 8), optimizer="sgd", learning_rate=0.1, lengths=lengths,
+                    backend=backend, random_state=0)
+            after.append(net.parameters)
+        assert_equal(*after, 1e-11)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -1,7 +1,7 @@
 """Lengths, resets, errors of the last step, ids, truncation, memory limits, streams, steps and closed loops, each with every
 other option: the core against the reference.
 
-A kind of call is a row of VALUES, drawn at random. A plain run takes 25 of them, 100 with FASTBPTT_TESTS=instances, 200
+A kind of call is a row of VALUES, drawn at random. A plain run takes 10 of them, 100 with FASTBPTT_TESTS=instances, 200
 with FASTBPTT_TESTS=all. FASTBPTT_KINDS=all draws at least 2000 by hypothesis, which shrinks what fails. It makes every two
 values of two options meet in at least 20 of them, and prints how often they did. It does so in two halves, which may run
 side by side. A number in place of `all` draws the same ones each time.
@@ -80,11 +80,15 @@ VALUES = {
     "omega": (False, True),
     "maps": ("none", "present", "frozen", "signs"),
     "layers": ("one", "two", "both directions"),
+    "leaks": ("one", "each", "trained", "some"),  # the last: only some of them are trained
 }
 # What a network of a gated cell draws instead, and beside. Its noise is that of the inputs alone
 GATED = {**VALUES, "activation": tuple(name for name in ACTIVATIONS if name not in ("silu", "gelu")), "units": ("plain",),
-         "omega": (False,), "cell": ("gru", "gru_before", "lstm"), "norms": (False, True),
+         "leaks": ("one",), "omega": (False,), "cell": ("gru", "gru_before", "lstm"), "norms": (False, True),
          "optimizer": ("sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam")}
+# What networks of a low rank draw, plain and leaky ones and those of gated cells: another width of M and N
+RANKS = (1, 2, 5)
+LOW_RANK = {**VALUES, "rank": RANKS, "norms": (False, True)}, {**GATED, "rank": RANKS}
 
 
 class Kind(NamedTuple):
@@ -119,6 +123,8 @@ class Kind(NamedTuple):
     cell: str = "plain"
     norms: bool = False  # l1 and l2
     optimizer: str = "sgd"
+    leaks: str = "one"
+    rank: int = 0  # of W_s, as far as there are units; 0: W_s is a parameter
 
     @property
     def is_gated(self):
@@ -139,6 +145,7 @@ class Kind(NamedTuple):
             ("memory", "tbptt"): self.memory != "none" and truncated,
             ("omega", "tbptt"): self.omega and truncated,
             ("omega", "units"): self.omega and self.units != "plain",
+            ("leaks", "units"): self.leaks != "one" and self.units == "plain",
             ("omega", "draws"): self.omega and self.draws in ("dropout", "both"),
             ("omega", "head"): self.omega and self.head == "absolute_error-softmax",  # whose ∂E/∂S may be rounding alone
             ("training", "B"): fit and self.B == 0,
@@ -201,15 +208,15 @@ class Call:
                   loss=head.loss if head.loss_parameter is None else (head.loss, head.loss_parameter),
                   output_activation=head.output_activation, bias=kind.bias, output=kind.output, one_hot=kind.ids,
                   learn_initial_state=kind.state in ("learnt", "both"), random_state=0, initializer=zeros,
-                  leak=1.0 if kind.units == "plain" else 0.25, leak_form="current" if kind.units == "current" else "rate",
+                  leak=leak_of(kind), leak_form="current" if kind.units == "current" else "rate",
                   noise_std=0.1 if kind.draws in ("noise", "both") and not kind.is_gated else 0.0,
                   input_noise_std=0.2 if kind.draws in ("noise", "both") and not kind.ids else 0.0,
                   recurrent_dropout=0.3 if kind.draws in ("dropout", "both") else 0.0,
                   rate_penalty=0.5 * kind.rates, omega=0.25 * kind.omega, bidirectional=kind.layers == "both directions",
-                  **CELLS.get(kind.cell, {}), **({"l1": 0.02, "l2": 0.01} if kind.norms else {}),
-                  **maps_of(kind), **{"reduction": kind.reduction, **options})
+                  rank=ranks_of(kind), **CELLS.get(kind.cell, {}), **({"l1": 0.02, "l2": 0.01} if kind.norms else {}),
+                  **with_trained_leaks(maps_of(kind), kind), **{"reduction": kind.reduction, **options})
         for name, value in self.parameters.items():
-            if net.parameters[name].shape == value.shape:  # else `with_shapes` is at work
+            if name in net.parameters and net.parameters[name].shape == value.shape:  # else `with_shapes` is at work
                 net.parameters[name] = value
         if kind.shards == "several":
             core = net._engines["core"]
@@ -247,12 +254,40 @@ def sizes_of(kind):
     return {"one": kind.H, "two": (kind.H, 4), "both directions": (kind.H, 3)}[kind.layers]
 
 
+def ranks_of(kind):
+    """The option rank: as many as drawn, and no more than a layer has units."""
+    sizes = sizes_of(kind)
+    ranks = tuple(min(kind.rank, H) for H in (sizes if isinstance(sizes, tuple) else (sizes,)))
+    return None if not kind.rank else ranks
+
+
 def maps_of(kind):
-    """Maps on W_s and W_y, of the first layer where there are several."""
+    """Maps on W_s and W_y, of the first layer where there are several. With a rank, M has those of W_s."""
     gates = {"gru": 3, "gru_before": 3, "lstm": 4}.get(kind.cell, 1)
+    if kind.rank:
+        present = np.random.default_rng(kind.H).random((gates * kind.H, min(kind.rank, kind.H))) < 0.7
+        return {"none": {}, "present": {"connectivity": {"M": present}}, "frozen": {"trainable": {"M": present, "N": False}},
+                "signs": {"nonnegative": ("M", "N")}}[kind.maps]
     present = np.random.default_rng(kind.H).random((gates * kind.H, kind.H)) < 0.7
     return {"none": {}, "present": {"connectivity": {"W_s": present}}, "frozen": {"trainable": {"W_s": present, "W_y": False}},
             "signs": {"nonnegative": ("W_s",), "trainable": {"W_y": False}}}[kind.maps]
+
+
+def leak_of(kind):
+    """One leak, or one for each unit of each layer."""
+    if kind.leaks in ("one", "trained"):
+        return 1.0 if kind.units == "plain" else 0.25
+    sizes = sizes_of(kind)
+    drawn = tuple(np.random.default_rng(H).uniform(0.1, 0.9, H) for H in np.atleast_1d(sizes))
+    return drawn[0] if kind.layers == "one" else drawn
+
+
+def with_trained_leaks(options, kind):
+    """The options, with those that train all leaks, or every second one of the first layer."""
+    if kind.leaks not in ("trained", "some"):
+        return options
+    more = {"leak": True} | ({"leak_logit": np.arange(kind.H) % 2 == 0} if kind.leaks == "some" else {})
+    return options | {"trainable": options.get("trainable", {}) | more}
 
 
 def with_shapes(call, seed=5):
@@ -265,6 +300,9 @@ def with_shapes(call, seed=5):
     parameters = {name: call.parameters[name] if name in call.parameters and call.parameters[name].shape == value.shape
                   else drawn(value.shape, 0.9 / np.sqrt(value.shape[-1])) for name, value in net.parameters.items()}
     parameters |= {name: bounded(value, call.kind) for name, value in parameters.items() if name.startswith("W_s")}
+    for name in [name for name in parameters if name.startswith("M")]:
+        W_s = np.abs(parameters[name]) @ np.abs(parameters["N" + name[1:]]).T
+        parameters[name] = np.float32(parameters[name] * min(1, 0.6 / np.linalg.norm(W_s, 2))).astype(float)
     state = call.initial_state
     if state is not None:
         state = tuple(drawn((len(state), width), 1) for width in net._widths)
@@ -273,7 +311,8 @@ def with_shapes(call, seed=5):
 
 
 def call_of(kind, seed=0):
-    drawn_by = repr(kind) if kind.is_gated else repr(kind).split(", cell=")[0] + ")"
+    drawn_by = repr(kind) if kind.rank else repr(kind).split(", rank=")[0] + ")"
+    drawn_by = drawn_by.replace(", leaks='one'", "") if kind.is_gated or kind.rank else repr(kind).split(", cell=")[0] + ")"
     rng = np.random.default_rng([seed, *map(ord, drawn_by)])
     head, last = HEADS_BY_NAME[kind.head], kind.output == "last"
     choice = Choice(kind.bias, kind.state in ("learnt", "both"), kind.state in ("given", "both"),
@@ -281,6 +320,8 @@ def call_of(kind, seed=0):
     shape = Shape(max(kind.T, 1), kind.B, kind.I, kind.H, kind.O, "")
     case = cases.sample(rng, shape, kind.activation, head, choice, 0.9)
     case.parameters["W_s"] = bounded(case.parameters["W_s"], kind)
+    if kind.leaks in ("trained", "some"):
+        case.parameters["leak_logit"] = np.float32(np.random.default_rng(kind.H).normal(-0.5, 1, kind.H)).astype(float)
     D, dY, weights = case.D, case.dY, case.weights
     if "few" in kind.weights:
         weights = weights * (rng.random(weights.shape[:2]) < 0.15).reshape(*weights.shape[:2], *[1] * (weights.ndim - 2))
@@ -288,7 +329,7 @@ def call_of(kind, seed=0):
     X = rng.integers(kind.I, size=(kind.T, kind.B)) if kind.ids else case.X[:kind.T]
     call = Call(kind, head, case.parameters, X, D, dY, weights, case.initial_state, lengths_of(kind, rng),
                 resets_of(kind, rng), tbptt_of(kind, rng))
-    if kind.is_gated:
+    if kind.is_gated or kind.rank:
         return with_shapes(call, int(rng.integers(2**32)))
     return call if kind.layers == "one" else with_shapes(call)
 
@@ -571,7 +612,7 @@ def assert_near(found, expected, call):
 
 
 @pytest.mark.quick
-@pytest.mark.share(4)
+@pytest.mark.share(10)
 @pytest.mark.parametrize("turn", range(20))
 def test_core_and_reference_agree_on_random_kinds(turn):
     rng = np.random.default_rng(turn)
@@ -580,12 +621,21 @@ def test_core_and_reference_agree_on_random_kinds(turn):
 
 
 @pytest.mark.quick
-@pytest.mark.share(4)
+@pytest.mark.share(10)
 @pytest.mark.parametrize("turn", range(20))
 def test_core_and_reference_agree_on_random_kinds_of_gated_cells(turn):
     rng = np.random.default_rng([turn, 1])
     for _ in range(max(1, DRAWS // 40)):
         check(call_of(random_kind(rng, GATED), turn))
+
+
+@pytest.mark.quick
+@pytest.mark.share(4)
+@pytest.mark.parametrize("turn", range(10))
+def test_core_and_reference_agree_on_random_kinds_of_low_rank(turn):
+    rng = np.random.default_rng([turn, 2])
+    for values in LOW_RANK * max(1, DRAWS // 40):
+        check(call_of(random_kind(rng, values), turn))
 
 
 def swept_kinds(lengths, resets, output, ids):
@@ -602,7 +652,7 @@ SWEPT = [values for values in itertools.product(*(VALUES[name] for name in ("len
          if values[0] != "zeros" or values[2] != "last"]
 
 
-@pytest.mark.share(6)
+@pytest.mark.share(30)
 @pytest.mark.parametrize(("lengths", "resets", "output", "ids"), SWEPT)
 def test_core_and_reference_agree_on_every_kind_of_sequences(lengths, resets, output, ids):
     for kind in swept_kinds(lengths, resets, output, ids):
@@ -618,7 +668,7 @@ def test_the_sweep_over_sequences_draws_all_other_options():
     assert len({kind[5:] for pair in drawn for kind in pair}) > 170
 
 
-@pytest.mark.share(6)
+@pytest.mark.share(20)
 @pytest.mark.parametrize("output", VALUES["output"])
 @pytest.mark.parametrize("resets", VALUES["resets"])
 @pytest.mark.parametrize("weights", ["none", "few steps"])
@@ -629,10 +679,11 @@ def test_core_and_reference_agree_over_many_blocks(weights, resets, output):
 
 
 @pytest.mark.skipif(not THOUSANDS, reason="takes minutes: FASTBPTT_KINDS is not set")
-@pytest.mark.parametrize("values, share", [(VALUES, 1), (GATED, 4)], ids=["plain", "gated"])
+@pytest.mark.parametrize("values, share", [(VALUES, 1), (GATED, 4), *((values, 8) for values in LOW_RANK)],
+                         ids=["plain", "gated", "low rank", "gated of low rank"])
 @pytest.mark.parametrize("part", range(HALVES), ids=lambda part: f"part{part}")
 def test_core_and_reference_agree_on_thousands_of_kinds(part, values, share):
-    """Kinds of plain and leaky networks, and a quarter as many of gated ones."""
+    """Kinds of plain and leaky networks, a quarter as many of gated ones, and an eighth of each with a low rank."""
     hypothesis = pytest.importorskip("hypothesis")
     st = hypothesis.strategies
     every = {name: (default,) for name, default in Kind._field_defaults.items()} | values
@@ -715,7 +766,7 @@ def padded_with(call, number, label, weight, reset):
 DIRT = [(np.nan, -7, np.nan, True), (np.inf, 10**9, -1.0, True)]
 
 
-@pytest.mark.share(4)
+@pytest.mark.share(8)
 @both_backends
 @both_dtypes
 @pytest.mark.parametrize("output", VALUES["output"])
@@ -732,7 +783,7 @@ def test_padding_is_not_read(ids, output, dtype, backend):
             assert_same_bits(results(padded_with(call, *dirt), dtype, backend), clean, call)
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(8)
 @both_backends
 @pytest.mark.parametrize("output", VALUES["output"])
 @pytest.mark.parametrize("ids", VALUES["ids"])
@@ -759,12 +810,14 @@ def test_padding_is_not_read_in_training(ids, output, backend):
         assert len(runs) == 1
 
 
+@pytest.mark.share(2)
 @both_dtypes
 def test_two_threads_give_the_bits_of_one(dtype):
     for call in random_calls(2, 25, shards="several", B=40):
         assert_same_bits(results(call, dtype, "core", 2), results(call, dtype, "core", 1), call)
 
 
+@pytest.mark.share(2)
 @both_dtypes
 def test_an_option_that_asks_for_nothing_takes_the_plain_path(dtype):
     for call in random_calls(3, 40, lengths="none", resets="none"):
@@ -791,7 +844,7 @@ OF_A_SEQUENCE = {"Y", "S", "final state", "losses", "∂E/∂X", "∂E/∂initia
                  "∂E/∂initial_state of backward"}
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(8)
 @vectors_only
 @both_dtypes
 @pytest.mark.parametrize("weights", ["none", "few steps"])

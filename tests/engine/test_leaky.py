@@ -211,6 +211,7 @@ def test_every_operation_of_the_core_is_the_reference_s(form, sizes, both, seed)
         assert error_of(single[name], truth[name]) <= 4 * allowed(error_of(near[name], truth[name]), truth[name]), name
 
 
+@pytest.mark.share(2)
 @every_form
 def test_across_blocks_of_time_segments_and_threads(form):
     """A long call in many blocks: the reference's numbers; the same bits for any threads and any memory."""

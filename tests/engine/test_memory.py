@@ -49,6 +49,7 @@ def test_every_limit_gives_the_same_bits(seed, long):
     assert all(np.array_equal(again[name], expected[name]) for name in expected)
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("learnt", [False, True])
 def test_sequences_that_end_where_a_segment_does(learnt, resets):
@@ -217,6 +218,7 @@ print(refused)
 """
 
 
+@pytest.mark.thorough
 def test_any_one_refused_allocation_of_a_first_call_is_a_memory_error_or_harmless():
     pytest.importorskip("_testcapi")
     run = run_python(REFUSED)

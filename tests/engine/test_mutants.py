@@ -124,6 +124,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signal.setitimer")
 @pytest.mark.parametrize("operation", ["loss_and_gradients", "gradient_terms"])
 def test_an_exception_of_a_signal_handler_ends_a_call_wherever_it_comes(operation):

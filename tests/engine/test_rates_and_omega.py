@@ -227,6 +227,7 @@ def large(**options):
     return net, rng.standard_normal((300, 24, I)), rng.standard_normal((300, 24, O))
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("ragged", [False, True])
 def test_bits_are_those_of_one_thread_and_of_all_states_kept(ragged, dtype):

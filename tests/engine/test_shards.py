@@ -97,6 +97,7 @@ def test_shards_and_blocks_together_give_the_float32_result_of_one_shard():
                  one.loss_and_gradients(X, D, weights=weights, initial_state=initial_state, input_gradient=True), 2e-5)
 
 
+@pytest.mark.thorough
 def test_a_large_step_is_divided_by_itself():
     net = RNN(2, 1024, 3, random_state=0)
     rng = np.random.default_rng(0)

@@ -324,6 +324,7 @@ def test_poisson_has_its_output_activation_by_itself():
 # ---- Scores
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_score_is_r2_on_the_concatenated_steps(weighted):
     metrics = pytest.importorskip("sklearn.metrics")
@@ -456,7 +457,7 @@ def test_partial_fit_makes_one_epoch_of_batches_in_another_order_each_time(monke
     step = fastbptt.training.Stepper.step
 
     def spy(self, network, optimizer, data, *rest, **named):
-        orders.append(tuple(data[0][0, :, 0]))
+        orders.append(tuple(data.X[0, :, 0]))
         return step(self, network, optimizer, data, *rest, **named)
 
     monkeypatch.setattr(fastbptt.training.Stepper, "step", spy)
@@ -1438,7 +1439,7 @@ def test_defaults_that_are_none_are_chosen_for_the_data():
 ])
 def test_updates_and_batches_by_default(options, shape, epochs, batch):
     X = np.random.default_rng(0).standard_normal((*shape, 1))
-    fitting = RNNRegressor(2, random_state=0, **options)._begin(X, X, None, None, (), {})
+    fitting = RNNRegressor(2, random_state=0, **options)._prepare_fit(X, X, None, None, (), {})
     assert (fitting.settings["epochs"], fitting.settings["batch_size"]) == (epochs, batch)
 
 
@@ -1906,6 +1907,7 @@ def test_the_two_estimators_have_the_same_defaults_but_for_output():
 # ---- scikit-learn
 
 
+@pytest.mark.thorough
 def test_neither_the_package_nor_a_fit_imports_scikit_learn():
     program = """if True:
         import sys, numpy as np, fastbptt
@@ -1926,7 +1928,7 @@ def test_neither_the_package_nor_a_fit_imports_scikit_learn():
 FAST = {"max_iter": 60, "learning_rate_init": 0.01}
 
 
-@pytest.mark.share(3)
+@pytest.mark.thorough
 @pytest.mark.parametrize("estimator", [
     RNNRegressor(two_d="steps"), RNNClassifier(two_d="steps"), RNNRegressor(two_d="steps", output="last", **FAST),
     RNNClassifier(two_d="steps", output="sequence", **FAST), SequenceScaler(two_d="steps")], ids=repr)

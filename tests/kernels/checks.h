@@ -379,7 +379,9 @@ static void NAME(check_integrate)(const verbs *v, ptrdiff_t pad, int activation,
 {
     const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
     const double scale = 2 / sqrt((double)H);
-    const fastbptt_units what = {activation, form, 0.3};
+    const int each = below(2); /* whether units have separate leaks */
+    const real *leaks = NAME(numbers)(1, H, ldh, 0.05, 1), *keeps = NAME(numbers)(1, H, ldh, 0, 0.95);
+    const fastbptt_units what = {activation, form, 0.3, each ? leaks : NULL, each ? keeps : NULL};
     const truth leak = (real)what.leak, keep = (real)(1 - what.leak);
     const real *W = NAME(numbers)(H, H, H, -scale, scale), *before = NAME(numbers)(MOST_ROWS, H, ldh, -1, 1);
     const real *integrated = form == FASTBPTT_CURRENT ? NAME(numbers)(MOST_ROWS, H, ldh, -1.5, 1.5) : NULL;
@@ -406,7 +408,7 @@ static void NAME(check_integrate)(const verbs *v, ptrdiff_t pad, int activation,
             for (j = 0; j < H; j++) {
                 truth magnitude, a = NAME(dot)(start[row + j], H, factors, W + j * H, 1, &magnitude);
                 truth rate = form == FASTBPTT_RATE ? NAME(g)(activation, a) : NAME(g)(activation, other[row + j]);
-                truth state = keep * U[j] + leak * (form == FASTBPTT_RATE ? rate : a);
+                truth state = (each ? keeps[j] : keep) * U[j] + (each ? leaks[j] : leak) * (form == FASTBPTT_RATE ? rate : a);
                 magnitude += M(fabs)(U[j]) + M(fabs)(rate) + M(fabs)(state);
                 NAME(close)(RECURRENCES, form == FASTBPTT_RATE ? other[row + j] : S[row + j],
                             form == FASTBPTT_RATE && fastbptt_reads_input(activation) ? a : rate, magnitude, (double)H + 8,
@@ -441,7 +443,9 @@ static void NAME(check_integrate_back)(const verbs *v, ptrdiff_t pad, int activa
 {
     const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
     const double scale = 1 / sqrt((double)H);
-    const fastbptt_units what = {activation, form, 0.3};
+    const int each = below(2); /* whether units have separate leaks */
+    const real *leaks = NAME(numbers)(1, H, ldh, 0.05, 1), *keeps = NAME(numbers)(1, H, ldh, 0, 0.95);
+    const fastbptt_units what = {activation, form, 0.3, each ? leaks : NULL, each ? keeps : NULL};
     const truth leak = (real)what.leak, keep = (real)(1 - what.leak);
     const real *W = NAME(numbers)(H, H, H, -scale, scale), *before = NAME(numbers)(steps * MOST_ROWS, H, ldh, -1, 1);
     const real *dU_before = NAME(numbers)(MOST_ROWS, H, ldh, -1, 1), *P;
@@ -472,10 +476,10 @@ static void NAME(check_integrate_back)(const verbs *v, ptrdiff_t pad, int activa
                 if (with_mask)
                     q *= mask[i * ldh + j], magnitude *= mask[i * ldh + j];
                 magnitude += M(fabs)(before[k]);
-                whole = (before[k] + q) * (form == FASTBPTT_CURRENT ? slope : 1) + keep * whole;
+                whole = (before[k] + q) * (form == FASTBPTT_CURRENT ? slope : 1) + (each ? keeps[j] : keep) * whole;
                 all += magnitude * (form == FASTBPTT_CURRENT ? M(fabs)(slope) + 1 : 1);
-                NAME(close)(RECURRENCES, delta[k], leak * whole * (form == FASTBPTT_RATE ? slope : 1), all, (double)H + 12,
-                            "delta", t * MOST_ROWS + i, j);
+                NAME(close)(RECURRENCES, delta[k], (each ? leaks[j] : leak) * whole * (form == FASTBPTT_RATE ? slope : 1), all,
+                            (double)H + 12, "delta", t * MOST_ROWS + i, j);
             }
             NAME(close)(RECURRENCES, dU[i * ldh + j], whole, all, (double)H + 12, "dU", i, j);
         }
@@ -514,6 +518,335 @@ static void NAME(check_leaky_units)(const verbs *v, ptrdiff_t pad)
                 NAME(check_integrate_back)(v, pad, activation, form, states[i], mask, 0);
                 NAME(check_integrate_back)(v, pad, activation, form, states[i], mask, 1);
             }
+}
+
+/* ---- Cells of several gates: W is (gates H, H), and a block has ldh numbers for each slot */
+
+/* W packed for `gate`: all gates at a time, each with zeros in its padding; one that is GATED by itself */
+static real *NAME(pack_gates)(const verbs *v, int form, ptrdiff_t H, ptrdiff_t ldh, const real *W)
+{
+    const ptrdiff_t gates = cell_of(form)->gates, others = gates - (cell_of(form)->product == FASTBPTT_GATED);
+    real *slots = NAME(empty)(gates * ldh * H), *P = NAME(empty)(gates * ldh * H);
+    ptrdiff_t g;
+    memset(slots, 0, (size_t)(gates * ldh * H) * sizeof(real));
+    for (g = 0; g < gates; g++)
+        memcpy(slots + g * ldh * H, W + g * H * H, (size_t)(H * H) * sizeof(real));
+    v->pack(H, others * ldh, slots, 1, H, P, others * ldh);
+    if (others < gates)
+        v->pack(H, ldh, slots + others * ldh * H, 1, H, P + others * ldh * H, ldh);
+    return P;
+}
+
+/* W packed for `gate_back`: all gates at a time if rows have no padding, else one by one; one that is GATED by itself */
+static real *NAME(pack_back)(const verbs *v, int form, ptrdiff_t H, ptrdiff_t ldh, const real *W)
+{
+    const ptrdiff_t gates = cell_of(form)->gates, others = gates - (cell_of(form)->product == FASTBPTT_GATED);
+    real *P = NAME(empty)(gates * H * ldh);
+    ptrdiff_t g = 0, n;
+    for (; g < gates; g += n) {
+        n = H < ldh || g == others ? 1 : others - g;
+        v->pack(n * H, H, W + g * H * H, H, 1, P + g * H * ldh, ldh);
+    }
+    return P;
+}
+
+/* (rows, slots ldh) random numbers in the first `slots` slots, 0 in their paddings */
+static real *NAME(in_slots)(ptrdiff_t rows, ptrdiff_t slots, ptrdiff_t H, ptrdiff_t ldh, ptrdiff_t ld, double low, double high)
+{
+    real *x = NAME(empty)(rows * ld);
+    ptrdiff_t i, j;
+    for (i = 0; i < rows; i++)
+        for (j = 0; j < slots * ldh; j++)
+            x[i * ld + j] = j % ldh < H ? (real)uniform(low, high) : 0;
+    return x;
+}
+
+static truth NAME(sigmoid)(truth x)
+{
+    return NAME(g)(FASTBPTT_SIGMOID, x);
+}
+
+/* What one unit saves at one step, its state and its second carry. a and m are the pre-activations of its gates with their
+ * magnitudes, the last one without the product if that is APART, which is then in `apart`. */
+static void NAME(gated_unit)(int activation, int form, const truth *a, const truth *m, truth apart, truth m_apart, truth last,
+                             truth carried, truth *saves, truth *bounds, truth *state, truth *carry, truth *bound)
+{
+    switch ((enum fastbptt_form)form) {
+    case FASTBPTT_GRU:
+    case FASTBPTT_GRU_BEFORE: {
+        const int after = form == FASTBPTT_GRU;
+        const truth r = NAME(sigmoid)(a[0]), z = NAME(sigmoid)(a[1]);
+        const truth n = NAME(g)(activation, a[2] + (after ? r * apart : 0));
+        const truth m_n = m[2] + M(fabs)(n) + (after ? m_apart + M(fabs)(apart) * (m[0] + 1) : 0);
+        const truth gates[] = {r, z}, of_gates[] = {m[0] + 1, m[1] + 1};
+        memcpy(saves + (after ? 1 : 0), gates, sizeof gates);
+        memcpy(bounds + (after ? 1 : 0), of_gates, sizeof of_gates);
+        saves[after ? 0 : 2] = n;
+        bounds[after ? 0 : 2] = m_n;
+        if (after) {
+            saves[3] = apart;
+            bounds[3] = m_apart;
+        }
+        *state = n + z * (last - n);
+        *bound = m_n + M(fabs)(last) + M(fabs)(last - n) * (m[1] + 1);
+        return;
+    }
+    case FASTBPTT_LSTM: {
+        const truth i = NAME(sigmoid)(a[0]), f = NAME(sigmoid)(a[1]), g = NAME(g)(activation, a[2]), o = NAME(sigmoid)(a[3]);
+        const truth c = f * carried + i * g, r = NAME(g)(activation, c);
+        const truth m_g = m[2] + M(fabs)(g), m_c = M(fabs)(carried) * (m[1] + 1) + M(fabs)(g) * (m[0] + 1) + m_g;
+        const truth all[] = {i, f, g, o, r, carried}, of_all[] = {m[0] + 1, m[1] + 1, m_g, m[3] + 1, m_c + M(fabs)(r), 0};
+        memcpy(saves, all, sizeof all);
+        memcpy(bounds, of_all, sizeof of_all);
+        *carry = c;
+        *state = o * r;
+        *bound = m_c + M(fabs)(r) * (m[3] + 2);
+        return;
+    }
+    case FASTBPTT_PLAIN:
+    case FASTBPTT_RATE:
+    case FASTBPTT_CURRENT:
+    case FASTBPTT_PLAIN_INPUT:
+    case FASTBPTT_CURRENT_INPUT: break; /* of one gate */
+    }
+    fail("there are no formulas of cell %d", form);
+}
+
+static void NAME(check_gate)(const verbs *v, ptrdiff_t pad, int activation, int form, ptrdiff_t H, ptrdiff_t steps, int with_mask)
+{
+    const struct fastbptt_cell_row *cell = cell_of(form);
+    const int apart = cell->product == FASTBPTT_APART, gated = cell->product == FASTBPTT_GATED, carries = cell->carries > 1;
+    const ptrdiff_t ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh, G = cell->gates, lds = cell->saves * ldh;
+    const double scale = 2 / sqrt((double)H);
+    const fastbptt_units what = {activation, form, 1};
+    const real *W = NAME(numbers)(G * H, H, H, -scale, scale), *before = NAME(numbers)(MOST_ROWS, H, ldh, -1, 1), *P;
+    const real *carry_before = carries ? NAME(numbers)(MOST_ROWS, H, ldh, -1.5, 1.5) : NULL;
+    const real *b_n = NAME(in_slots)(1, 1, H, ldh, ldh, -1, 1);
+    const real *start = NAME(in_slots)(steps * MOST_ROWS, G, H, ldh, lds, -1.5, 1.5);
+    const real *mask = with_mask ? NAME(numbers)(MOST_ROWS, H, ldh, 0, 2) : NULL;
+    real *masked, *product, *gated_product, *S, *carry, *saves;
+    ptrdiff_t t, i, j, k, g, few, first;
+    seal();
+    P = NAME(pack_gates)(v, form, H, ldh, W);
+    seal();
+    masked = NAME(empty)(2 * n);
+    product = NAME(empty)(H);
+    gated_product = NAME(empty)(H);
+    at("%s float%d gate %s %s steps=%d rows=%d H=%d mask=%d", set, BITS, cell->name, fastbptt_activations[activation].name, (int)steps,
+       MOST_ROWS, (int)H, with_mask);
+    S = NAME(empty)(steps * n);
+    carry = carries ? NAME(empty)(steps * n) : NULL;
+    saves = NAME(copied)(steps * MOST_ROWS * lds, start);
+    v->gate(&what, steps, MOST_ROWS, H, P, ldh, b_n, mask, masked, before, carry_before, S, carry, saves);
+    for (t = 0; t < steps; t++)
+        for (i = 0; i < MOST_ROWS; i++) {
+            const ptrdiff_t row = t * n + i * ldh;
+            const real *last = t > 0 ? S + row - n : before + i * ldh; /* as the verb found it: errors do not add up */
+            const real *carried = !carries ? NULL : t > 0 ? carry + row - n : carry_before + i * ldh;
+            const real *given = start + (t * MOST_ROWS + i) * lds, *got = saves + (t * MOST_ROWS + i) * lds;
+            const real *factors = NAME(read_by)(H, with_mask ? mask + i * ldh : NULL, last, product);
+            for (k = 0; k < H; k++)
+                gated_product[k] = got[k] * factors[k];
+            for (j = 0; j < H; j++) {
+                truth a[4], m[4], kept[6], bounds[6], state = 0, memory = 0, bound = 0, P_n = 0, m_n = 0;
+                for (g = 0; g < G; g++) {
+                    const real *row_of_W = W + (g * H + j) * H;
+                    a[g] = given[slot_of(form, g) * ldh + j];
+                    m[g] = M(fabs)(a[g]);
+                    if (apart && g == G - 1)
+                        P_n = NAME(dot)(b_n[j], H, factors, row_of_W, 1, &m_n);
+                    else
+                        a[g] = NAME(dot)(a[g], H, gated && g == G - 1 ? gated_product : factors, row_of_W, 1, &m[g]);
+                }
+                NAME(gated_unit)(activation, form, a, m, P_n, m_n, last[j], carries ? carried[j] : 0, kept, bounds, &state,
+                                 &memory, &bound);
+                for (k = 0; k < cell->saves; k++)
+                    NAME(close)(RECURRENCES, got[k * ldh + j], kept[k], bounds[k], (double)H + 12, "saves", k, j);
+                NAME(close)(RECURRENCES, S[row + j], state, bound, (double)H + 16, "the state", t * MOST_ROWS + i, j);
+                if (carries)
+                    NAME(close)(RECURRENCES, carry[row + j], memory, bound, (double)H + 16, "the second carry", t * MOST_ROWS + i, j);
+            }
+        }
+    for (few = 1; few < MOST_ROWS; few += 1 + few / 4) {
+        const int keep_blocks = block_count;
+        const real *before_few, *carry_before_few = NULL, *mask_few = NULL;
+        real *masked_few = NAME(empty)(2 * few * ldh), *S_few = NAME(empty)(steps * few * ldh), *saves_few;
+        real *carry_few = carries ? NAME(empty)(steps * few * ldh) : NULL;
+        at("%s float%d gate %s %s steps=%d rows=%d H=%d mask=%d", set, BITS, cell->name, fastbptt_activations[activation].name,
+           (int)steps, (int)few, (int)H, with_mask);
+        first = below(MOST_ROWS - few + 1);
+        before_few = NAME(part)(1, MOST_ROWS, ldh, before, first, few);
+        if (carries)
+            carry_before_few = NAME(part)(1, MOST_ROWS, ldh, carry_before, first, few);
+        if (mask != NULL)
+            mask_few = NAME(part)(1, MOST_ROWS, ldh, mask, first, few);
+        saves_few = NAME(part)(steps, MOST_ROWS, lds, start, first, few);
+        v->gate(&what, steps, few, H, P, ldh, b_n, mask_few, masked_few, before_few, carry_before_few, S_few, carry_few, saves_few);
+        NAME(same_part)(steps, MOST_ROWS, H, ldh, S, first, few, S_few);
+        if (carries)
+            NAME(same_part)(steps, MOST_ROWS, H, ldh, carry, first, few, carry_few);
+        for (k = 0; k < cell->saves; k++)
+            NAME(same_part)(steps, MOST_ROWS, H, lds, saves + k * ldh, first, few, saves_few + k * ldh);
+        release(keep_blocks);
+    }
+    release(0);
+}
+
+/* The gradients of one unit's pre-activations, by its slots, from dh, ∂E/∂S without what goes back directly, and from `direct`,
+ * which becomes that of this step. `back` is what comes back through a GATED product. Each bound is of all that went in. */
+static void NAME(gated_unit_back)(int activation, int form, const real *s, ptrdiff_t ldh, truth before, truth dh, truth back,
+                                  truth *direct, truth *delta)
+{
+    switch ((enum fastbptt_form)form) {
+    case FASTBPTT_GRU: {
+        const truth n = s[0], r = s[ldh], z = s[2 * ldh], hn = s[3 * ldh], whole = dh + *direct;
+        delta[0] = whole * (1 - z) * NAME(g_prime)(activation, n);
+        delta[1] = delta[0] * hn * r * (1 - r);
+        delta[2] = whole * (before - n) * z * (1 - z);
+        delta[3] = delta[0] * r;
+        *direct = whole * z;
+        return;
+    }
+    case FASTBPTT_GRU_BEFORE: {
+        const truth r = s[0], z = s[ldh], n = s[2 * ldh], whole = dh + *direct;
+        delta[0] = back * before * r * (1 - r);
+        delta[1] = whole * (before - n) * z * (1 - z);
+        delta[2] = whole * (1 - z) * NAME(g_prime)(activation, n);
+        *direct = whole * z + back * r;
+        return;
+    }
+    case FASTBPTT_LSTM: {
+        const truth i = s[0], f = s[ldh], g = s[2 * ldh], o = s[3 * ldh], r = s[4 * ldh], carried = s[5 * ldh];
+        const truth dc = *direct + dh * o * NAME(g_prime)(activation, r);
+        delta[0] = dc * g * i * (1 - i);
+        delta[1] = dc * carried * f * (1 - f);
+        delta[2] = dc * i * NAME(g_prime)(activation, g);
+        delta[3] = dh * r * o * (1 - o);
+        *direct = dc * f;
+        return;
+    }
+    case FASTBPTT_PLAIN:
+    case FASTBPTT_RATE:
+    case FASTBPTT_CURRENT:
+    case FASTBPTT_PLAIN_INPUT:
+    case FASTBPTT_CURRENT_INPUT: break; /* of one gate */
+    }
+    fail("there are no formulas of cell %d", form);
+}
+
+static void NAME(check_gate_back)(const verbs *v, ptrdiff_t pad, int activation, int form, ptrdiff_t H, ptrdiff_t steps,
+                                  int with_mask, int with_later)
+{
+    const struct fastbptt_cell_row *cell = cell_of(form);
+    const int gated = cell->product == FASTBPTT_GATED;
+    const ptrdiff_t blocks_of_delta = steps > 0 ? steps : 1, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh, G = cell->gates;
+    const ptrdiff_t lds = cell->saves * ldh, ldd = cell->slots * ldh, first_slot = cell->slots - G, others = G - gated;
+    const double scale = 1 / sqrt((double)H);
+    const fastbptt_units what = {activation, form, 1};
+    const real *W = NAME(numbers)(G * H, H, H, -scale, scale), *before = NAME(in_slots)(blocks_of_delta * MOST_ROWS, 1, H, ldh, ldh, -1, 1);
+    const real *dcarry_before = NAME(in_slots)(MOST_ROWS, 1, H, ldh, ldh, -1, 1), *P;
+    const real *later = with_later ? NAME(in_slots)(MOST_ROWS, cell->slots, H, ldh, ldd, -1, 1) : NULL;
+    const real *mask = with_mask ? NAME(in_slots)(MOST_ROWS, 1, H, ldh, ldh, 0, 2) : NULL;
+    const real *start = NAME(in_slots)(blocks_of_delta * MOST_ROWS, 1, H, ldh, ldd, -1, 1);
+    real *saves = NAME(empty)(blocks_of_delta * MOST_ROWS * lds), *delta, *dcarry, *masked;
+    ptrdiff_t t, i, j, k, g, few, first;
+    for (k = 0; k < blocks_of_delta * MOST_ROWS * lds; k++) /* values of gates and of g1, which lie between 0 and g1(1) */
+        saves[k] = (real)NAME(g)(activation, uniform(0.1, 1)) / 2;
+    seal();
+    P = NAME(pack_back)(v, form, H, ldh, W);
+    seal();
+    at("%s float%d gate_back %s %s steps=%d rows=%d H=%d mask=%d later=%d", set, BITS, cell->name,
+       fastbptt_activations[activation].name, (int)steps, MOST_ROWS, (int)H, with_mask, with_later);
+    delta = NAME(copied)(blocks_of_delta * MOST_ROWS * ldd, start);
+    dcarry = NAME(copied)(n, dcarry_before);
+    masked = NAME(empty)(2 * n);
+    v->gate_back(&what, steps, MOST_ROWS, H, P, ldh, mask, masked, saves, before, later, dcarry, delta);
+    for (i = 0; i < MOST_ROWS; i++)
+        for (j = 0; j < H; j++) {
+            truth direct = with_later ? dcarry_before[i * ldh + j] : 0, all = M(fabs)(direct);
+            for (t = blocks_of_delta - 1; t >= 0; t--) {
+                const ptrdiff_t row = (t * MOST_ROWS + i) * ldd;
+                const real *next = t + 1 < blocks_of_delta ? delta + row + MOST_ROWS * ldd : later != NULL ? later + i * ldd : NULL;
+                const truth factor = with_mask ? mask[i * ldh + j] : 1;
+                truth magnitude = 0, part = 0, dh = 0, back = 0, m_back = 0, expected[4];
+                for (g = 0; g < others && next != NULL; g++) {
+                    dh += NAME(dot)(0, H, next + (first_slot + g) * ldh, W + g * H * H + j, H, &part);
+                    magnitude += part;
+                }
+                dh = dh * factor + start[row + j];
+                magnitude = magnitude * factor + M(fabs)(start[row + j]);
+                if (steps == 0) {
+                    dh += cell->carries > 1 ? 0 : direct;
+                    NAME(close)(RECURRENCES, delta[row + j], dh, magnitude + all, (double)(G * H) + 4, "∂E/∂S before", i, j);
+                    break;
+                }
+                if (gated) /* of delta as the verb found it */
+                    back = factor * NAME(dot)(0, H, delta + row + others * ldh, W + others * H * H + j, H, &m_back);
+                all += magnitude + factor * m_back;
+                NAME(gated_unit_back)(activation, form, saves + (t * MOST_ROWS + i) * lds + j, ldh, before[t * n + i * ldh + j], dh,
+                                      back, &direct, expected);
+                for (k = 0; k < cell->slots; k++)
+                    NAME(close)(RECURRENCES, delta[row + k * ldh + j], expected[k], all, (double)(G * H) + 16, "delta", k, j);
+            }
+            NAME(close)(RECURRENCES, dcarry[i * ldh + j], direct, all, (double)(G * H) + 16, "dcarry", i, j);
+        }
+    for (i = 0; i < steps * MOST_ROWS; i++)
+        for (k = 0; k < ldd; k++)
+            if (k % ldh >= H && delta[i * ldd + k] != 0)
+                fail("the padding of delta[%d, %d] is %.9g, not 0", (int)i, (int)k, (double)delta[i * ldd + k]);
+    for (few = 1; few < MOST_ROWS; few += 1 + few / 4) {
+        const int keep_blocks = block_count;
+        const real *saves_few, *before_few, *later_few = NULL, *mask_few = NULL;
+        real *delta_few, *dcarry_few, *masked_few = NAME(empty)(2 * few * ldh);
+        at("%s float%d gate_back %s %s steps=%d rows=%d H=%d mask=%d later=%d", set, BITS, cell->name,
+           fastbptt_activations[activation].name, (int)steps, (int)few, (int)H, with_mask, with_later);
+        first = below(MOST_ROWS - few + 1);
+        saves_few = NAME(part)(blocks_of_delta, MOST_ROWS, lds, saves, first, few);
+        before_few = NAME(part)(blocks_of_delta, MOST_ROWS, ldh, before, first, few);
+        if (later != NULL)
+            later_few = NAME(part)(1, MOST_ROWS, ldd, later, first, few);
+        if (mask != NULL)
+            mask_few = NAME(part)(1, MOST_ROWS, ldh, mask, first, few);
+        delta_few = NAME(part)(blocks_of_delta, MOST_ROWS, ldd, start, first, few);
+        dcarry_few = NAME(part)(1, MOST_ROWS, ldh, dcarry_before, first, few);
+        v->gate_back(&what, steps, few, H, P, ldh, mask_few, masked_few, saves_few, before_few, later_few, dcarry_few, delta_few);
+        for (k = 0; k < (steps > 0 ? cell->slots : 1); k++)
+            NAME(same_part)(blocks_of_delta, MOST_ROWS, H, ldd, delta + k * ldh, first, few, delta_few + k * ldh);
+        NAME(same_part)(1, MOST_ROWS, H, ldh, dcarry, first, few, dcarry_few);
+        release(keep_blocks);
+    }
+    release(0);
+}
+
+/* One step and several, and none: the gradient with respect to the state before `later` */
+static void NAME(check_cell)(const verbs *v, ptrdiff_t pad, int activation, int form, ptrdiff_t H, int mask)
+{
+    static const ptrdiff_t steps[] = {1, 3};
+    ptrdiff_t i;
+    for (i = 0; i < LENGTH(steps); i++) {
+        NAME(check_gate)(v, pad, activation, form, H, steps[i], mask);
+        NAME(check_gate_back)(v, pad, activation, form, H, steps[i], mask, 0);
+        NAME(check_gate_back)(v, pad, activation, form, H, steps[i], mask, 1);
+    }
+    NAME(check_gate_back)(v, pad, activation, form, H, 0, mask, 1);
+}
+
+static void NAME(check_gates)(const verbs *v, ptrdiff_t pad)
+{
+    static const ptrdiff_t states[] = {1, 3, 4, 7, 8, 12, 16, 17, 24, 33}; /* one vector, two, more; with padding and without */
+    int form, mask, activation, last = 0;
+    ptrdiff_t i;
+    for (form = 0; form < FASTBPTT_CELL_COUNT; form++)
+        for (mask = 0; mask < 2 && cell_of(form)->gates > 1; mask++) {
+            for (i = 0; i < LENGTH(states); i++) {
+                while (fastbptt_reads_input(activation = hidden_activation(last++)))
+                    ;
+                NAME(check_cell)(v, pad, activation, form, states[i], mask);
+            }
+            for (activation = 0; activation < FASTBPTT_ACTIVATION_COUNT; activation++)
+                if (fastbptt_activations[activation].layers & FASTBPTT_HIDDEN && !fastbptt_reads_input(activation))
+                    NAME(check_cell)(v, pad, activation, form, mask ? 5 : 8, mask);
+        }
 }
 
 static void NAME(check_accumulate)(const verbs *v, ptrdiff_t pad, ptrdiff_t rows, ptrdiff_t M_, ptrdiff_t N,
@@ -1313,6 +1646,7 @@ static void NAME(check)(const verbs *v, ptrdiff_t pad)
     NAME(check_products)(v, pad);
     NAME(check_recurrences)(v, pad);
     NAME(check_leaky_units)(v, pad);
+    NAME(check_gates)(v, pad);
     NAME(check_copies)(v, pad);
     NAME(check_errors)(v, pad);
     NAME(check_updates)(v);

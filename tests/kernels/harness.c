@@ -222,6 +222,19 @@ static int hidden_activation(ptrdiff_t i)
     return activation;
 }
 
+/* ---- Cells of several gates. The slots of `saves` and of delta are those of simd/gated.h. */
+
+static const struct fastbptt_cell_row *cell_of(int form)
+{
+    return &fastbptt_cells[form];
+}
+
+/* The slot of a gate's product with W_x: if a product is APART, the last gate comes first */
+static ptrdiff_t slot_of(int form, ptrdiff_t gate)
+{
+    return (gate + cell_of(form)->slots - cell_of(form)->gates) % cell_of(form)->gates;
+}
+
 #ifdef __GNUC__
 #pragma GCC diagnostic error "-Wswitch" /* a row of a table whose expected value is not written in checks.h does not compile */
 #endif

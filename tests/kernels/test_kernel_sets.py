@@ -44,6 +44,7 @@ def takes_halves():
     return (words["vendor_id"], words["cpu family"]) == ("AuthenticAMD", "25")
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("name", _core.KERNEL_SETS)
 def test_a_set_is_taken_by_its_name_or_refused_with_words(name):
     run = chosen(name)
@@ -54,11 +55,13 @@ def test_a_set_is_taken_by_its_name_or_refused_with_words(name):
         assert run.stdout.strip() == name
 
 
+@pytest.mark.thorough
 def test_without_a_name_the_best_set_is_taken():
     found = [name for name in _core.KERNEL_SETS if not chosen(name).returncode]
     assert chosen(None).stdout.strip() == chosen("").stdout.strip() == found[-1]
 
 
+@pytest.mark.thorough
 def test_narrow_networks_are_served_by_shorter_vectors():
     best = chosen(None).stdout.strip()
     found = chosen(None, OF_SIZES).stdout.split("\n")
@@ -71,6 +74,7 @@ def test_narrow_networks_are_served_by_shorter_vectors():
         assert set(found[0].split() + found[1].split()) == {best}
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("name", _core.KERNEL_SETS)
 def test_a_name_forces_its_set_upon_every_size(name):
     run = chosen(name, OF_SIZES)
@@ -137,6 +141,7 @@ for dtype in ("float32", "float64"):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", _core.KERNEL_SETS)
 def test_no_set_finds_omega_in_rounding_noise(name):
     run = chosen(name, NOISE_IN_OMEGA)

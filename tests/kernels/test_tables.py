@@ -2,6 +2,7 @@
 functions does not compile, and a number that is no row is refused."""
 
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -50,6 +51,35 @@ def test_the_constants_of_the_c_interface_are_the_positions_in_the_tables():
             prefix + name.upper(): value for name, value in names.items()}
 
 
+@pytest.mark.skipif(not KERNELS.exists(), reason="the sources are not here")
+def test_generated_files_are_those_of_the_tables(tmp_path):
+    program = runpy.run_path(str(KERNELS / "defs" / "names.py"))
+    texts = program["texts"](KERNELS.parent)
+    assert sorted(path.relative_to(KERNELS.parent).as_posix() for path in texts) == [
+        "kernels/constants.pxi", "kernels/names.py", "options/signature.py"]
+    for path, text in texts.items():
+        assert path.read_text("utf-8") == text, f"{path.name} is not what a build writes"
+
+
+@pytest.mark.skipif(not KERNELS.exists(), reason="the sources are not here")
+def test_new_rows_and_options_come_into_the_generated_files(tmp_path):
+    for name in ("kernels/defs", "options"):
+        shutil.copytree(KERNELS.parent / name, tmp_path / name)
+    shutil.copy(KERNELS.parent / "network.py", tmp_path)
+    for table, (row, _) in NEW_ROWS.items():
+        path = tmp_path / "kernels" / "defs" / f"{table}.def"
+        path.write_text(path.read_text("utf-8").replace("\n#undef", f"\n{row} /* a half */\n\n#undef", 1), "utf-8")
+    path = tmp_path / "network.py"
+    path.write_text(path.read_text("utf-8").replace("dt: Float | None = None, ", "dt: Float | None = None, size_of_x: Int | str = 0, ", 1))
+    runpy.run_path(str(KERNELS / "defs" / "names.py"))["write"](tmp_path)
+    constants = (tmp_path / "kernels" / "constants.pxi").read_text("utf-8")
+    for prefix, table in (("ACTIVATION", "activations"), ("LOSS", "losses")):
+        assert re.search(rf"^    {prefix}_HALF = {len(names_in(table))} +# a half$", constants, re.MULTILINE)
+    assert (tmp_path / "kernels" / "names.py").read_text("utf-8").count('    "half",\n]') == 4  # not an output activation
+    signature = (tmp_path / "options" / "signature.py").read_text("utf-8")
+    assert "    size_of_x: Int | str\n" in signature and "    Int,\n" in signature
+
+
 @pytest.mark.parametrize("rule", reference.UPDATE_RULES)
 @pytest.mark.parametrize("slots", [0, 1, 2, 3])
 def test_update_takes_as_many_slots_as_the_table_says(rule, slots):
@@ -91,6 +121,7 @@ def insert(path, before, text):
     path.write_text(old.replace(before, text + before, 1), "utf-8")
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("table, row, functions", [(table, *new) for table, new in NEW_ROWS.items()] + [
     ("activations", "ACTIVATION(HALF, half, HIDDEN, INPUT)", NEW_ROWS["activations"][1])])
 def test_a_row_and_its_functions_are_enough_and_neither_compiles_alone(copied, table, row, functions):
@@ -108,6 +139,7 @@ def test_a_row_and_its_functions_are_enough_and_neither_compiles_alone(copied, t
     assert "FASTBPTT_HALF" in errors and "not handled in switch" in errors
 
 
+@pytest.mark.thorough
 def test_a_constant_without_a_case_does_not_compile(copied):
     insert(copied / "kernels" / "kernels.h", "    FASTBPTT_GIVEN /*", "    FASTBPTT_FORGOTTEN,\n")
     for source in (copied / "scalar.c", copied / "kernels" / "sets" / "baseline.c"):

@@ -497,6 +497,86 @@ def test_a_list_of_biases_tells_whether_a_gru_resets_after_the_product():
         with pytest.raises(ValueError, match=f"^reset_after must be {after} as in the converted network"):
             RNN.from_keras(arrays, reset_after=not after)
     assert "reset_after" not in convert.from_keras([arrays[0], arrays[1], arrays[3]]).options
+    mixed = [array for after in (True, False) for array in layers_of(gated("gru", reset_after=after))[0].get_weights()]
+    with pytest.raises(ValueError, match="all GRU must have the same reset_after, which the number of rows of their biases"):
+        RNN.from_keras([*mixed, np.ones((H, O))])
+
+
+def test_biases_of_a_gru_must_have_three_blocks():
+    state = {"weight_ih_l0": np.ones((3 * H, I)), "weight_hh_l0": np.ones((3 * H, H))}
+    with pytest.raises(ValueError, match=r"^the biases of layer _l0 of rnn must have the same shape \(G·H,\), got \(16,\)"):
+        RNN.from_torch(state | {name: np.ones(3 * H + 1) for name in ("bias_ih_l0", "bias_hh_l0")})
+
+
+# ---- Numbers that Keras 3.15.1 states of its own layers, in keras/src/layers/rnn/gru_test.py and lstm_test.py (Apache 2.0)
+
+# Every entry of W_x is 0.01, of W_s 0.02, and of the biases 0.03. The inputs count up from 0, samples first. A row is the shape
+# (B, T, I) of the inputs, the units, how the layer is called, and its output at the last step: one number if all units are equal.
+KERAS_OUTPUTS = {
+    "gru": (GRU, (3, 6, 4), 3, {}, [0.5217289, 0.6371659, 0.39384964]),
+    "gru, go_backwards": (GRU, (3, 6, 4), 3, {"backwards": True}, [0.24406259, 0.611516, 0.3928808]),
+    "gru, reset before": (GRU, (3, 6, 4), 3, {"reset_after": False}, [0.51447755, 0.6426879, 0.40208298]),
+    "gru, no bias": (GRU, (3, 6, 4), 3, {"bias": False}, [0.49988455, 0.64701194, 0.4103359]),
+    "gru, twice": (GRU, (2, 3, 4), 4, {"calls": 2}, [0.29542392, 0.5885018]),
+    "gru, state": (GRU, (2, 4, 3), 2, {"state": True}, [[0.23774096, 0.33508456], [0.83659905, 1.0227708]]),
+    "gru, state, go_backwards": (GRU, (2, 4, 3), 2, {"state": True, "backwards": True},
+                                 [[0.13486053, 0.23261218], [0.78257304, 0.9691353]]),
+    "gru, mask": (GRU, (2, 4, 3), 2, {"mask": ["1101", "1001"]}, [0.19393763, 0.30818558]),
+    "gru, mask, go_backwards": (GRU, (2, 4, 3), 2, {"mask": ["1101", "1001"], "backwards": True}, [0.11669192, 0.28380975]),
+    "lstm": (LSTM, (3, 6, 4), 3, {}, [0.6288687, 0.86899155, 0.9460773]),
+    "lstm, go_backwards": (LSTM, (3, 6, 4), 3, {"backwards": True}, [0.35622165, 0.74789524, 0.8872726]),
+    "lstm, no forget bias": (LSTM, (3, 6, 4), 3, {"forget_bias": 0.03}, [0.57019705, 0.8661914, 0.9459622]),
+    "lstm, no bias": (LSTM, (3, 6, 4), 3, {"bias": False}, [0.54986924, 0.86226785, 0.9443936]),
+    "lstm, twice": (LSTM, (2, 3, 4), 4, {"calls": 2}, [0.3124785, 0.6863672]),
+    "lstm, state": (LSTM, (2, 4, 3), 2, {"state": True}, [[0.20574439, 0.3558822], [0.64930826, 0.66276]]),
+    "lstm, state, go_backwards": (LSTM, (2, 4, 3), 2, {"state": True, "backwards": True},
+                                  [[0.13281618, 0.2790356], [0.5839337, 0.5992567]]),
+    "lstm, mask": (LSTM, (2, 4, 3), 2, {"mask": ["1110", "1100"]}, [0.11755939, 0.28556206]),
+    "lstm, mask, go_backwards": (LSTM, (2, 4, 3), 2, {"mask": ["0111", "0011"], "backwards": True}, [0.15341201, 0.3844719]),
+}
+# The same with return_sequences and zero_output_for_mask: the outputs (B, T), which are the same for all units
+KERAS_SEQUENCES = {"gru, mask": [[0.03606692, 0.09497581, 0, 0.19393763], [0.16051409, 0, 0, 0.30818558]],
+                   "lstm, mask": [[0.01588910, 0.05552048, 0.11755939, 0], [0.14185596, 0.28556206, 0, 0]]}
+
+
+def keras_constant_layer(kind, inputs, units, *, bias=True, reset_after=True, forget_bias=1.0):
+    G = 3 if kind is GRU else 4
+    arrays = [np.full((inputs, G * units), 0.01), np.full((units, G * units), 0.02)]
+    if bias:
+        arrays.append(np.full((2, G * units) if kind is GRU and reset_after else G * units, 0.03))
+    if bias and kind is LSTM:
+        arrays[-1][units:2 * units] = forget_bias  # unit_forget_bias of Keras
+    return kind(*arrays, **{"reset_after": reset_after} if kind is GRU else {})
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+@pytest.mark.parametrize("case", KERAS_OUTPUTS)
+def test_outputs_are_the_numbers_in_the_tests_of_keras(case, backend):
+    """A masked step of Keras leaves the state as it is. So the steps that are left follow each other here, and lengths differ."""
+    kind, (B, T, inputs), units, how, expected = KERAS_OUTPUTS[case]
+    how = dict(how)
+    mask = np.array([[step == "1" for step in row] for row in how.pop("mask", ["1" * T] * B)])
+    backwards, calls, state = how.pop("backwards", False), how.pop("calls", 1), None
+    if how.pop("state", False):
+        state = np.arange(B * units).reshape(B, units) if kind is GRU else np.tile(np.arange(B * units).reshape(B, units), 2)
+    sequences = np.arange(B * T * inputs).reshape(B, T, inputs)
+    X, lengths = np.zeros((T, B, inputs)), mask.sum(axis=1)
+    for b in range(B):
+        left = sequences[b, mask[b]]
+        X[:lengths[b], b] = left[::-1] if backwards else left
+    net = RNN.from_keras(keras_constant_layer(kind, inputs, units, **how))
+    for _ in range(calls):
+        Y, state = net.forward(X, state, lengths=lengths, backend=backend)
+    expected = np.array(expected)
+    expected = np.broadcast_to(expected.reshape(B, -1), (B, units))
+    np.testing.assert_allclose(Y[lengths - 1, np.arange(B)], expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(state[:, :units], Y[lengths - 1, np.arange(B)])
+    if case in KERAS_SEQUENCES:
+        found = np.zeros((B, T, units))
+        for b in range(B):
+            found[b, mask[b]] = Y[:lengths[b], b]
+        expected = np.repeat(np.array(KERAS_SEQUENCES[case])[..., None], units, axis=-1)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 # ---- PsychRNN
@@ -617,6 +697,7 @@ def test_bad_files_of_psychrnn_are_refused(tmp_path):
         RNN.from_psychrnn(tmp_path / "none.npz", leak=0.2)
 
 
+@pytest.mark.thorough
 def test_nothing_of_the_other_packages_is_imported():
     code = "import sys, fastbptt.convert; assert not {'torch', 'keras', 'tensorflow', 'psychrnn'} & sys.modules.keys()"
     assert run_python(code).returncode == 0

@@ -197,6 +197,7 @@ def test_estimators_are_what_fit_makes_of_them_alone():
             assert fits.lanes.all() == bool(_population.lanes("float64"))
 
 
+@pytest.mark.thorough
 def test_cross_validation_is_that_of_grid_search():
     model_selection = pytest.importorskip("sklearn.model_selection")
     rng = np.random.default_rng(6)
@@ -229,7 +230,7 @@ def test_labels_are_dealt_as_scikit_learn_deals_them():
     for draw in range(40):
         y = rng.choice(np.array(["d", "a", "c", "b"]), rng.integers(12, 40), p=[0.4, 0.3, 0.2, 0.1])
         k = int(rng.integers(2, 4))
-        fold = _folds._stratified(y, k)
+        fold = _folds._stratified_folds(y, k)
         for i, (_, test) in enumerate(StratifiedKFold(k).split(y, y)):
             assert np.array_equal(np.flatnonzero(fold == i), test)
 
@@ -254,6 +255,7 @@ def test_seeds_repeat_each_fold():
 # ---- Executors, failures, what is resumed
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("chunk_size", [None, 1, 5])
 def test_threads_give_the_same_bits(chunk_size):
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
@@ -268,6 +270,7 @@ def batch(size, rng):
     return rng.standard_normal((4, size, 2)), np.ones((4, size, 1))
 
 
+@pytest.mark.thorough
 def test_processes_give_the_same_bits_and_a_dead_one_is_reported_with_its_network():
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
@@ -319,8 +322,9 @@ def test_the_rest_is_kept_and_resume_goes_on_with_what_failed(tmp_path):
     copies = pickle.loads(pickle.dumps(nets))
     trained = []
     with pytest.MonkeyPatch.context() as patch:
-        work = _call._work
-        patch.setattr(_call, "_work", lambda what, *rest: trained.extend(job.k for job in what.jobs) or work(what, *rest))
+        work = _call._train_chunk
+        patch.setattr(_call, "_train_chunk",
+                      lambda what, *rest: trained.extend(job.k for job in what.jobs) or work(what, *rest))
         whole = fit_many(copies, X, D, epochs=3, resume=fits)
         assert sorted(trained) == lost and whole.stopped == ["epochs"] * 24 and whole.errors == [None] * 24
         trained.clear()
@@ -386,6 +390,7 @@ def test_what_other_runs_ended_with_is_neither_taken_over_nor_replaced(name, tmp
     assert path.read_bytes() != content
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("seed", [0, None])
 def test_estimators_take_over_the_fits_of_the_same_estimators_alone(seed):
     rng = np.random.default_rng(0)
@@ -604,7 +609,7 @@ def test_chunks_are_large_enough_and_hold_whole_vectors():
     def sizes(epochs, workers):
         jobs = _jobs.Jobs(nets, _jobs.GivenData(X, X[..., :1]), dict.fromkeys(many.NAMED) | {
             "epochs": epochs, "batch_size": 32, "optimizer": "adam", "min_improvement": 0.0, "shuffle": True}, {}).make()
-        return [len(chunk.jobs) for chunk in _chunks._chunks(jobs, workers, None, 1)]
+        return [len(chunk.jobs) for chunk in _chunks._divide_into_chunks(jobs, workers, None, 1)]
 
     assert sizes(1, 4) == [40 * L]                      # less work than shipping
     many_chunks = sizes(100_000, 4)
@@ -690,6 +695,7 @@ def test_grid_search_under_joblib(backend):
             assert np.array_equal(scores(), right)
 
 
+@pytest.mark.thorough
 def test_a_script_without_a_guard_or_scikit_learn_can_use_both():
     script = """
 import sys

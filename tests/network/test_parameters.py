@@ -258,7 +258,7 @@ def test_repr_names_every_option_that_shapes_the_network():
     import inspect
 
     words = repr(network(leak=0.5, leak_form="current", noise_std=0.1, input_noise_std=0.1, recurrent_dropout=0.1))
-    words += repr(RNN(2, 3, 1, cell="gru", reset_after=False)) + repr(RNN(2, 3, 1, cell="lstm", forget_bias=2))
+    words += repr(RNN(2, 3, 1, cell="gru", reset_after=False)) + repr(RNN(2, 3, 1, cell="lstm", forget_bias=2, rank=2))
     without = "initializer", "random_state", "unknown", "dt", "tau"  # the last two are the leak
     assert [name for name in inspect.signature(RNN).parameters if name not in without and f"{name}=" not in words] == []
 
@@ -366,6 +366,7 @@ def test_an_objective_refuses_a_theta_that_does_not_fit(backend, theta, error):
         fun(theta)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_scipy_minimises_an_objective(dtype):
     minimize = pytest.importorskip("scipy.optimize").minimize

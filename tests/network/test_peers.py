@@ -539,6 +539,104 @@ def test_a_keras_model_of_the_last_step(keras, layers, bidirectional):
     assert_close(net.forward(X)[0], np.asarray(model(X.swapaxes(0, 1))), LIMIT, "Y", net)
 
 
+def keras_order(cell, array):
+    """Return an array with our blocks of rows, with the blocks in Keras' order: z, r, n of a GRU."""
+    if cell != "gru":
+        return array
+    r, z, n = np.split(array, 3)
+    return np.concatenate([z, r, n])
+
+
+def keras_loss_gradients(model, weights, X, there, D):
+    """Return the outputs, Σ (D − Y)² over the real steps, and its gradients by the weights and X, by TensorFlow's autodiff."""
+    tf = pytest.importorskip("tensorflow")
+    X = tf.Variable(X)
+    with tf.GradientTape() as tape:
+        Y = model(X, mask=there)
+        E = tf.reduce_sum(tf.where(there[..., None] if Y.ndim == 3 else True, (Y - D) ** 2, 0))
+    found = tape.gradient(E, [*(weight.value for weight in weights), X])
+    return Y.numpy(), float(E), [each.numpy() for each in found]
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["one direction", "both directions"])
+@pytest.mark.parametrize("sequences", [True, False], ids=["sequences", "last"])
+@pytest.mark.parametrize("options", [{"cell": "gru"}, {"cell": "gru", "reset_after": False}, {"cell": "gru", "bias": False},
+                                     {"cell": "lstm"}, {"cell": "lstm", "bias": False, "activation": "softsign"}], ids=str)
+def test_gated_layers_of_keras_have_our_outputs_and_gradients(keras, options, sequences, both):
+    """In float64. A mask of Keras ends each sequence, as lengths do."""
+    T, B, I, H, O = 9, 4, 3, 5, 2  # noqa: E741
+    rng = np.random.default_rng(20)
+    cell, activation, bias = options["cell"], options.get("activation", "tanh"), options.get("bias", True)
+    kind = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}[cell]
+    more = {"reset_after": options["reset_after"]} if "reset_after" in options else {}
+
+    class Model(keras.Model):
+        """A Sequential hands a mask on only from a layer that makes it."""
+
+        def __init__(self):
+            super().__init__(dtype="float64")
+            self.supports_masking = True
+            rnn = kind(H, activation=activation, use_bias=bias, return_sequences=sequences, dtype="float64", **more)
+            self.rnn = keras.layers.Bidirectional(rnn, dtype="float64") if both else rnn
+            self.dense = keras.layers.Dense(O, use_bias=bias, dtype="float64")
+
+        def call(self, X, mask=None):
+            return self.dense(self.rnn(X, mask=mask))
+
+    model = Model()
+    lengths = np.array([5, 9, 1, 7])
+    there = np.arange(T) < lengths[:, None]
+    X, D = rng.standard_normal((B, T, I)), rng.standard_normal((B, T, O) if sequences else (B, O))
+    model(X, mask=there)  # Keras builds its weights
+    for layer in (model.rnn, model.dense):
+        layer.set_weights([rng.normal(0, 0.5, array.shape) for array in layer.get_weights()])
+    Y, E, gradients = keras_loss_gradients(model, [*model.rnn.weights, *model.dense.weights], X, there, D)
+
+    net = RNN.from_keras([model.rnn, model.dense], reduction="sum")
+    assert (net.cell, net.dtype, net.bias, net.output) == (cell, "float64", bias, "sequence" if sequences else "last")
+    how = {"lengths": lengths}
+    found, _ = net.forward(X.swapaxes(0, 1), **how)
+    expected = np.where(there[..., None], Y, 0).swapaxes(0, 1) if sequences else Y
+    assert_close(found, expected, LIMIT, "Y", net)
+    D = D.swapaxes(0, 1) if sequences else D
+    E_ours, ours = net.loss_and_gradients(X.swapaxes(0, 1), D, input_gradient=True, **how)
+    assert_close(E_ours, E, LIMIT, "E", net)
+    for end in ("", "_reverse")[:1 + both]:
+        for name in ("W_x", "W_s"):
+            assert_close(keras_order(cell, ours[name + end]).T, gradients.pop(0), LIMIT, f"∂E/∂{name + end}", net)
+        if bias:
+            d_b = gradients.pop(0)
+            b_s = ours["b_s" + end]
+            if "b_n" + end in ours:  # of the biases beside W_s, that of n is b_n, and those of the gates have b_s's gradient
+                b_s = np.stack([b_s, np.concatenate([b_s[:2 * H], ours["b_n" + end]])])
+            assert_close(keras_order(cell, b_s.T).T, d_b, LIMIT, f"∂E/∂b_s{end}", net)
+    assert_close(ours["W_y"].T, gradients.pop(0), LIMIT, "∂E/∂W_y", net)
+    if bias:
+        assert_close(ours["b_y"], gradients.pop(0), LIMIT, "∂E/∂b_y", net)
+    assert_close(ours["X"].swapaxes(0, 1), gradients.pop(), LIMIT, "∂E/∂X", net)
+    assert not gradients
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_gated_layer_of_keras_that_goes_backwards_reads_the_steps_from_the_last_on(keras, cell):
+    """from_keras refuses the layer and takes its weights. Initial and final states are the same too, in float32."""
+    kind = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}[cell]
+    rng = np.random.default_rng(21)
+    layer = kind(7, return_sequences=True, return_state=True, go_backwards=True, dtype="float32")
+    X = rng.standard_normal((4, 20, 3)).astype("f4")
+    states = [rng.uniform(-1, 1, (4, 7)).astype("f4") for _ in range(1 + (cell == "lstm"))]
+    layer(X)
+    layer.set_weights([rng.normal(0, 0.5, array.shape).astype("f4") for array in layer.get_weights()])
+    Y, *last = map(np.asarray, layer(X, initial_state=states))
+    with pytest.raises(ValueError, match="go_backwards"):
+        RNN.from_keras(layer)
+    net = RNN.from_keras(layer.get_weights())
+    assert (net.cell, net.dtype) == (cell, "float32")
+    found, final = net.forward(X.swapaxes(0, 1)[::-1], np.concatenate(states, axis=-1))
+    np.testing.assert_allclose(found.swapaxes(0, 1), Y, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(final, np.concatenate(last, axis=-1), rtol=0, atol=1e-6)
+
+
 def test_shapes_are_at_least_thirty():
     assert len({shape[:5] for shape in random_shapes(30)}) == 30
     assert all(cases.SHAPES["one of all"][:5] != shape[:5] for shape in random_shapes(30))

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import itertools
 import pickle
 
 import numpy as np
@@ -23,7 +24,14 @@ KINDS = [
     ({"activation": "silu", "learn_initial_state": True}, 0),
     ({"activation": "gelu", "bias": False}, 0),
     ({"activation": "identity", "loss": "absolute_error", "learn_initial_state": True}, 0),
+    ({"cell": "gru", "learn_initial_state": True}, 0),
+    ({"cell": "gru", "activation": "relu", "bias": False, "output_activation": "softmax", "loss": "cross_entropy"}, "labels"),
+    ({"cell": "gru", "reset_after": False, "learn_initial_state": True, "reduction": "sum"}, 0),
+    ({"cell": "gru", "reset_after": False, "activation": "softsign", "bias": False, "l1": 1e-3}, 0),
+    ({"cell": "lstm", "learn_initial_state": True, "forget_bias": 0.5}, 0),
+    ({"cell": "lstm", "activation": "softsign", "bias": False, "output_activation": "sigmoid", "l2": {"W_s": 1e-2}}, 0),
 ]
+CELLS = [{}, {"cell": "gru"}, {"cell": "gru", "reset_after": False}, {"cell": "lstm"}]
 SIZES = [(5, 7, 3, 2, 4, 2), (19, 6, 1, 3, 5, 4), (33, 1, 6, 1, 1, 2), (3, 13, 9, 5, 8, 2), (2, 5, 4, 3, 16, 6),
          (70, 3, 2, 2, 3, 2)]
 TOLERANCE = {"float64": 1e-11, "float32": 3e-5}
@@ -52,7 +60,7 @@ def data(rng, population, T, B, own, labels=False, dtype="float64"):
         if net.loss == "cross_entropy":
             D /= D.sum(axis=-1, keepdims=True)
     weights = rng.integers(0, 3, (*first[2], T, B)).astype(dtype)
-    initial = rng.standard_normal((*first[3], B, net.hidden_size)).astype(dtype)
+    initial = rng.standard_normal((*first[3], B, net._widths[0])).astype(dtype)
     lengths = rng.integers(0, T, (*first[4], B), endpoint=True)
     return X, D, weights, initial, lengths
 
@@ -67,7 +75,7 @@ def close(found, right, dtype, what):
 
 
 @pytest.mark.quick
-@pytest.mark.share(3)
+@pytest.mark.share(12)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", range(len(KINDS)))
 def test_each_network_is_what_it_is_alone(kind, dtype):
@@ -105,9 +113,10 @@ def test_each_network_is_what_it_is_alone(kind, dtype):
                     close(found, value, dtype, "forward")
 
 
-def test_padding_and_targets_without_weight_are_never_read():
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_padding_and_targets_without_weight_are_never_read(cell):
     rng = np.random.default_rng(0)
-    population = make(11, 2, 3, 2)
+    population = make(11, 2, 3, 2, **cell)
     for own in ((1, 1, 1, 0, 1), (0, 1, 0, 0, 0), (0, 0, 1, 0, 1)):
         X, D, weights, _, lengths = data(rng, population, 6, 4, own)
         plain = population.loss_and_gradients(X, D, weights=weights, lengths=lengths)
@@ -122,10 +131,11 @@ def test_padding_and_targets_without_weight_are_never_read():
         assert all(np.array_equal(plain[1][name], spoilt[1][name]) for name in plain[1])
 
 
+@pytest.mark.parametrize("cell", CELLS, ids=str)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_neighbours_lanes_and_threads_change_no_bit(dtype):
+def test_neighbours_lanes_and_threads_change_no_bit(dtype, cell):
     rng = np.random.default_rng(1)
-    population = make(75, 3, 5, 2, dtype)
+    population = make(75, 3, 5, 2, dtype, **cell)
     X, D, weights, initial, lengths = data(rng, population, 9, 5, (0, 1, 1, 1, 1), dtype=dtype)
     losses, gradients = population.loss_and_gradients(X, D, weights=weights, initial_state=initial, lengths=lengths)
     again = population.loss_and_gradients(X, D, weights=weights, initial_state=initial, lengths=lengths, n_threads=2)
@@ -162,8 +172,9 @@ def test_states_of_several_recurrences_go_in_as_they_come_out(sizes, both):
             population.forward(X, bad)
 
 
-def test_nan_stays_in_its_network():
-    population = make(9, 2, 3, 1)
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_nan_stays_in_its_network(cell):
+    population = make(9, 2, 3, 1, **cell)
     rng = np.random.default_rng(2)
     X, D = rng.standard_normal((9, 5, 2, 2)), rng.standard_normal((5, 2, 1))
     plain = population.loss_and_gradients(X, D)
@@ -183,9 +194,10 @@ OPTIMISERS = [optimizers.Adam(0.01), optimizers.AdamW(0.02, weight_decay=0.1), o
 @pytest.mark.parametrize("optimizer", OPTIMISERS, ids=lambda o: type(o).__name__ + str(getattr(o, "nesterov", "")))
 @pytest.mark.parametrize("batch_size", [3, 5])
 def test_fit_is_fit_of_each_alone(optimizer, batch_size):
-    rng = np.random.default_rng(3)
-    for own in ((0, 1, 1, 0, 0), (1, 0, 1, 0, 1)):
-        population = make(6, 2, 4, 2, l2=1e-3, l1={"W_x": 1e-4}, learn_initial_state=True)
+    cells = CELLS if isinstance(optimizer, optimizers.Adam) else CELLS[:1]
+    for own, cell in itertools.product(((0, 1, 1, 0, 0), (1, 0, 1, 0, 1)), cells):
+        rng = np.random.default_rng(3)
+        population = make(6, 2, 4, 2, l2=1e-3, l1={"W_x": 1e-4}, learn_initial_state=True, **cell)
         X, D, weights, _, lengths = data(rng, population, 6, 5, own)
         rates = rng.uniform(0.005, 0.05, 6)
         alone = [population[k] for k in range(6)]
@@ -319,10 +331,12 @@ def alone_and_together(population, X, D, V, **arguments):
 @pytest.mark.share(3)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", [
-    {}, {"l2": 0.05}, {"l1": 0.02, "reduction": "sum"}, {"l1": {"W_s": 0.02}, "l2": {"b_y": 0.1}},
+    {}, *CELLS[1:], {"l2": 0.05}, {"l1": 0.02, "reduction": "sum"}, {"l1": {"W_s": 0.02}, "l2": {"b_y": 0.1}},
     {"l2": [0.05, 0.0, {"W_s": 0.2}]}, {"rate_penalty": 0.1, "l2": 0.05}, {"omega": 0.1, "l1": 0.02}], ids=str)
 def test_routes_agree_around_the_largest_batch_of_lanes(options, dtype):
     rng, most = np.random.default_rng(2), {"float64": 1024, "float32": 3072}[dtype] // 64
+    if "cell" in options:
+        most = {"float64": 4095, "float32": 12288}[dtype] // 512
     for B in (most - 1, most, most + 1):
         population = make(3, 2, 8, 1, dtype, **options)
         assert _lanes.most_sequences(population[0]) == most
@@ -610,22 +624,30 @@ def test_penalties_and_clipping_are_each_networks_own(tmp_path):
 
 def test_an_option_that_lanes_do_not_serve_keeps_networks_out_of_them():
     net = RNN(2, 3, 1)
-    assert _lanes._fits(net) and not _lanes._fits(RNN(2, (3,), 1, bidirectional=True))
+    assert _lanes._fits_lanes(net) and not _lanes._fits_lanes(RNN(2, (3,), 1, bidirectional=True))
     for option in ({"connectivity": {"W_s": np.ones((3, 3))}}, {"autapses": False}, {"one_hot": True}, {"output": "last"},
                    {"trainable": {"W_x": False}}, {"dale_ratio": 0.5}, {"nonnegative": ("W_x",)}, {"bidirectional": True},
                    {"leak": 0.5}, {"leak_form": "current"}, {"noise_std": 0.1}, {"input_noise_std": 0.1},
                    {"recurrent_dropout": 0.1}, {"rate_penalty": 0.1}, {"omega": 0.1}):
-        assert _lanes._beside(RNN(2, 3, 1, **option)) == list(option)
+        assert _lanes._options_without_lanes(RNN(2, 3, 1, **option)) == list(option)
     for later in ({"later": 0.5}, {"later": 0.0}, {"later": None}, {"later": {"W_s": 1.0}}):  # that this file does not know
         other = net.copy()
         other._config = net._config | later
-        assert _lanes._fits(other) == (later == {"later": None})  # whose default would be None
+        assert _lanes._fits_lanes(other) == (later == {"later": None})  # whose default would be None
 
 
-def test_steps_behind_the_end_change_no_bit():
+def test_gated_networks_leave_lanes_where_they_are_slower_there():
+    needs_lanes()
+    assert "network by network" in Population(3, 2, 16, 1, cell="lstm").describe()
+    found = Population(3, 2, 16, 1, cell="lstm", dtype="float64").describe()
+    assert "one at a time: lanes serve up to 15 hidden units of one layer (here 16)" in found
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_steps_behind_the_end_change_no_bit(cell):
     rng = np.random.default_rng(10)
     for T in (1, 5, 64, 66, 131):
-        population = make(5, 2, 3, 2)
+        population = make(5, 2, 3, 2, **cell)
         X, D = rng.standard_normal((T, 3, 2)), rng.standard_normal((5, T, 3, 2))
         losses, gradients = population.loss_and_gradients(X, D)
         for more in (1, 2, 3, 70):

@@ -66,6 +66,6 @@ def test_every_kept_option_reaches_both_backends_or_is_seen_in_the_parameters():
 
 
 def test_populations_compute_in_lanes_what_the_declaration_says():
-    assert Population(8, 1, 2, 1)._lanes is not None or not _core.lane_kernels()
+    for options in ({}, {"cell": "gru"}, {"cell": "gru", "reset_after": False}, {"cell": "lstm", "forget_bias": 2.0}):
+        assert Population(8, 1, 2, 1, **options)._lanes is not None or not _core.lane_kernels()
     assert Population(8, 1, 2, 1, leak=0.5)._lanes is None
-    assert Population(8, 1, 2, 1, cell="gru")._lanes is None

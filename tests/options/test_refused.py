@@ -113,6 +113,11 @@ REFUSED = {
         for more, words in (({"leak": 0.1, "dt": 1, "tau": 10}, "leak is given with dt or tau"),
                             ({"leak": 0.1, "tau": 10}, "leak is given with dt or tau"),
                             ({"dt": 1}, "dt and tau must be given together"), ({"tau": 1}, "dt and tau must be given together"))],
+    '`trainable={"leak": True}` with a leak of 1; `connectivity` or `nonnegative` of `leak_logit`': [
+        ({}, [lambda net: RNN(2, 5, 2, trainable={"leak": True})], ValueError, "leak must be below 1 with trainable"),
+        ({}, [lambda net: RNN(2, 5, 2, leak=0.5, trainable={"leak": True}, connectivity={"leak_logit": np.ones(5)}),
+              lambda net: RNN(2, 5, 2, leak=0.5, trainable={"leak": True}, nonnegative=("leak_logit",))], ValueError,
+         "must not name 'leak_logit'")],
     "`temperature` of `generate` with `feed`, or without `one_hot=True`": [
         ({}, calls(("generate",), 3, prefix=X, temperature=2), TypeError, "temperature must be 1 unless token ids"),
         ({"one_hot": True, **LABELS}, calls(("generate",), 3, prefix=IDS, temperature=2, feed=lambda y, rng: y), TypeError,

@@ -74,6 +74,20 @@ def test_a_contender_whose_padding_leaks_is_not_timed(leak, tmp_path):
     check_not_timed(tmp_path, *LEAKS[leak], "--lengths", "uniform")
 
 
+def test_a_table_of_many_shapes_is_summed_up(tmp_path):
+    """The geometric mean of the fastest contender's ratio, and the shapes that were lost."""
+    lines = ["what,B,T,I,H,O,units,lengths,dtype,threads,contender,group,unit,median,ratio,min,gflops,gemm_gflops"]
+    for n in range(10):
+        for name, group, ratio in (("fastbptt", "fastbptt", 1), ("Fast", "user", 0.5 if n == 3 else 2), ("C GRU", "expert", 8)):
+            lines.append(f"gradients,{n + 1},2,3,4,5,gru,,float32,1,{name},{group},us,10,{ratio},10,,")
+    file = tmp_path / "many.csv"
+    for count in (10, 9):
+        file.write_text("\n".join(lines[:1 + 3 * count]), encoding="utf-8")
+        text = program("report.py", str(file)).stdout
+        assert ("10 shapes took 1.74 times as long" in text) == (count == 10), text
+        assert ("- 4, 2, 3, 4, 5: Fast took 0.50 of fastbptt's time" in text) == (count == 10), text
+
+
 def test_lengths_are_timed_checked_and_reported(tmp_path):
     file = tmp_path / "lengths.csv"
     done = program("run.py", *TINY, "--lengths", *LENGTHS, "--contenders", "fastbptt", "full_batches", "reference",

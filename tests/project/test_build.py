@@ -80,6 +80,7 @@ def build_script():
         return runpy.run_path("setup.py")
 
 
+@pytest.mark.thorough
 def test_each_c_file_of_the_package_is_compiled_once(build_script):
     sources = [source for each in build_script["EXTENSIONS"].values() for source in each]
     assert sorted(sources) == sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "fastbptt").rglob("*.c"))
@@ -119,6 +120,7 @@ def build(build_script, folder, compiler, threads, **files):
     command.build_extensions()
 
 
+@pytest.mark.thorough
 def test_files_of_one_extension_and_of_several_are_compiled_at_the_same_time(build_script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "build").mkdir()

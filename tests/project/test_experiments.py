@@ -64,17 +64,17 @@ def test_the_learner_learns(experiment):
 def test_columns_of_the_text_are_consecutive_pieces(experiment):
     characters = experiment("characters")
     text = "".join(chr(32 + n % 90) for n in range(32 * 70 + 5)) + "é"
-    X = characters.columns(text)
+    X = characters.side_by_side(text)
     assert X.shape == (70, 32) and X.flags.c_contiguous
-    np.testing.assert_array_equal(X.T.ravel(), characters.ids(text)[:32 * 70])
-    assert characters.ids("é\n ~").tolist() == [96, 0, 1, 95]
+    np.testing.assert_array_equal(X.T.ravel(), characters.character_indices(text)[:32 * 70])
+    assert characters.character_indices("é\n ~").tolist() == [96, 0, 1, 95]
 
 
 def test_clipping_and_omega_together_solve_the_temporal_order(experiment):
     order = experiment("order")
     net, curve, ended = order.learn(*order.RUNS["SGD, clipped, Ω"], 20, 4000, 0)
     assert ended == "solved" and curve[-1, 1] == 0 and curve[-1, 0] < 4000
-    assert order.wrong(net, *order.draw(10_000, 20, np.random.default_rng(1))) < 0.01
+    assert order.fraction_wrong(net, *order.draw(10_000, 20, np.random.default_rng(1))) < 0.01
 
 
 def test_adding_problem_scores_the_last_numbers(experiment):

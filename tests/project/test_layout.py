@@ -22,6 +22,7 @@ def imported(source):
     return found
 
 
+@pytest.mark.thorough
 def test_no_test_imports_from_another():
     tests = {path.stem: imported(path.read_text(encoding="utf-8")) for path in TESTS.rglob("test_*.py")}
     assert len(tests) > 50

@@ -24,6 +24,7 @@ def blocks_of(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.thorough
 def test_python_of_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = blocks_of(README)
@@ -78,11 +79,12 @@ def test_strengths_and_weaknesses_match_the_measurement(monkeypatch):
 
     lines = [line for line in page.replace("\n  ", " ").splitlines() if line.startswith("- ")]
     said = {re.sub(number, "#", line): figures(line) for line in lines}
-    for sentence in importlib.import_module("limits").lasting():
+    for sentence in importlib.import_module("limits").sentences_without_time():
         line = f"- {sentence}"
         assert np.allclose(figures(line), said[re.sub(number, "#", line)], rtol=0.02, atol=1e-12)  # under that is rounding
 
 
+@pytest.mark.thorough
 def test_python_of_the_examples_runs(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
@@ -100,8 +102,9 @@ def test_table_of_options_lists_every_option_with_its_default():
 
 def test_listed_options_of_the_c_interface_match_its_setters():
     serves = {"learn_initial_state": "learnt_initial_state", "l1": "penalty", "l2": "penalty", "dtype": "f32",
-              "reset_after": "cell"}
-    of_a_call = {"huber", "quantile", "truncation", "f64"}  # numbers of a loss, an argument of methods, the other dtype
+              "reset_after": "cell", "leak_form": "cell"}
+    # numbers of a loss, an argument of methods, the other dtype, other ways to give a leak
+    of_a_call = {"huber", "quantile", "truncation", "f64", "leaks", "trained_leak"}
     setters = set(re.findall(r"cdef int plan_(?:set|init)_(\w+)\(", (Path(network.__file__).parent / "_core.pxd").read_text()))
     options = {name for name, parameter in inspect.signature(RNN).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
     there = {name for name in options if serves.get(name, name) in setters}

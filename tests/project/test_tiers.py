@@ -1,5 +1,6 @@
 """support/tiers.py selects the tests of a run."""
 
+import itertools
 import sys
 import threading
 from types import SimpleNamespace
@@ -11,20 +12,32 @@ pytestmark = pytest.mark.quick
 
 
 class Item:
-    def __init__(self, name, n):
-        self.nodeid, self.n = f"tests/engine/test_it.py::{name}", n
+    def __init__(self, name, n, **parameters):
+        self.nodeid, self.n, self.callspec = f"tests/engine/test_it.py::{name}", n, SimpleNamespace(params=parameters)
 
     def get_closest_marker(self, name):
         mine = self.n if self.n == "thorough" else "share" if self.n else None
         return SimpleNamespace(args=(self.n,)) if name == mine else None
 
 
-@pytest.mark.parametrize(("instances", "n", "kept"), [(12, 4, 3), (13, 4, 4), (3, 4, 1), (5, 1, 5), (5, None, 5), (0, 4, 0)])
-def test_a_plain_run_takes_one_instance_in_n_whatever_their_order(instances, n, kept):
+@pytest.mark.parametrize(("instances", "n", "kept"), [
+    (12, 4, 3), (13, 4, 4), (3, 4, 1), (4, 1, 4), (3, None, 3), (0, 4, 0), (tiers.MOST, None, tiers.MOST),
+    (40, None, tiers.MOST), (40, 2, tiers.MOST)])
+def test_a_plain_run_takes_one_instance_in_n_and_at_most_so_many_whatever_their_order(instances, n, kept):
     items = [Item(f"test_one[{k}-float64]", n) for k in range(instances)]
     left_out = tiers.left_out(items)
     assert len(items) - len(left_out) == kept
     assert tiers.left_out(items[::-1]) == left_out
+
+
+def test_the_instances_of_a_plain_run_have_the_most_different_values():
+    items = [Item(f"test_one[{a}-{b}-{c}]", None, a=a, b=b, c=c)
+             for a, b, c in itertools.product(("sum", "mean"), ("float32", "float64"), range(tiers.MOST))]
+    taken = [item.callspec.params for item in items if item not in tiers.left_out(items)]
+    assert len(taken) == tiers.MOST
+    assert [len({each[name] for each in taken}) for name in "abc"] == [2, 2, tiers.MOST]
+    few = tiers.various(items, 2)
+    assert all(few[0].callspec.params[name] != few[1].callspec.params[name] for name in "abc")
 
 
 def test_a_plain_run_leaves_out_thorough_tests():

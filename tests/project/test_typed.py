@@ -21,6 +21,7 @@ from fastbptt import (
 )
 from fastbptt._training import types as _run_types
 from fastbptt.options import cells as _cells, declaration, units as _units
+from fastbptt.options.signature import PopulationOptions
 
 INTERNAL = ("backends", "cli", "forecasting", "kernels", "options", "threads")  # folders without public functions
 MODULES = ["fastbptt", *(f"fastbptt.{module.name}" for module in pkgutil.iter_modules(fastbptt.__path__)
@@ -111,7 +112,7 @@ def test_literals_are_the_names_that_the_code_knows(literal, names):
 
 def test_options_of_wrappers_match_rnn_and_its_fit():
     without = {"input_size", "hidden_size", "output_size", "random_state"}
-    assert set(_types.PopulationOptions.__annotations__) == set(declaration.BY_NAME) - without
+    assert set(PopulationOptions.__annotations__) == set(declaration.BY_NAME) - without
     assert set(_run_types.RunOptions.__annotations__) == set(estimators.RUN_OPTIONS)
     assert set(_run_types.ManyOptions.__annotations__) == set(many.OTHERS)
     fit = inspect.signature(fastbptt.RNN.fit).parameters
@@ -119,7 +120,7 @@ def test_options_of_wrappers_match_rnn_and_its_fit():
         for name, annotation in kind.__annotations__.items():
             assert annotation.__forward_arg__ == fit[name].annotation
     init = inspect.signature(fastbptt.RNN).parameters
-    for name, annotation in _types.PopulationOptions.__annotations__.items():
+    for name, annotation in PopulationOptions.__annotations__.items():
         assert name in ("l1", "l2") or annotation.__forward_arg__ == init[name].annotation
 
 
@@ -135,6 +136,7 @@ def test_fields_of_optimizers_have_types():
         assert all(field.type for field in dataclasses.fields(kind))
 
 
+@pytest.mark.thorough
 def test_the_program_with_types_runs(capsys):
     runpy.run_path(str(Path(__file__).with_name("typed_use.py")), run_name="__main__")
     assert capsys.readouterr().out

@@ -158,6 +158,7 @@ def test_results_have_the_dtype_of_the_parameters(name, dtype):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.share(3)
 @every_cell
 def test_every_entry_of_every_gradient(name):
     call = Call(name, learnt=True, resets=True, lengths=True)

@@ -555,7 +555,7 @@ def test_truncated_gradients_of_random_calls(tbptt):
         assert_gradients_match(call, call.backward(), truncated(call, own=True))
 
 
-@pytest.mark.share(2)
+@pytest.mark.share(4)
 @pytest.mark.parametrize("tbptt", [(2, 1), (2, 3), (3, 3), (9, 2)], ids=str)
 @pytest.mark.parametrize("given", [False, True], ids=["S_0", "given"])
 def test_every_entry_of_truncated_gradients(tbptt, given):

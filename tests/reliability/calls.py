@@ -288,6 +288,8 @@ NETS = [
     RNN(I, H, O, bidirectional=True, dtype="float64", random_state=0),
     RNN(I, H, 4, loss=("quantile", (0.2, 0.8)), bias=False, dale_ratio=0.8, trainable={"W_x": False}, random_state=0),
     RNN(I, H, I, loss=("huber", 0.5), activation="softsign", autapses=False, random_state=0),
+    RNN(I, H, O, cell="gru", recurrent_dropout=0.2, random_state=0),
+    RNN(I, (4, 3), O, cell="lstm", dtype="float64", learn_initial_state=True, random_state=0),
 ]
 OPTIONAL = ("weights", "initial_state", "lengths", "resets", "state")
 BACKENDS = ["core", "core", "core", "reference"]

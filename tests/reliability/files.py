@@ -303,7 +303,7 @@ def model_files(pick):
 
 
 TABLES = MODELS + """
-from fastbptt.cli import table as _table
+from fastbptt.forecasting.tables import read_table
 
 folder, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 rng = random.Random(seed)
@@ -324,9 +324,9 @@ TABLES = [
     (rows(",", 4, 60), {}),
     (rows(";", 2, 60, "2001-01"), {}),
     (rows("\\t", 3, 40, header=False), {}),
-    (rows(",", 1, 30, "1999-12-30", 4), {"id": "shop", "targets": ["c0"]}),
+    (rows(",", 1, 30, "1999-12-30", 4), {"id": "shop", "target": ["c0"]}),
     (rows(",", 1, 200), {"inputs": None}),
-    (rows(",", 3, 50, "1950"), {"targets": ["c1"], "inputs": ["c2", "c0"]}),
+    (rows(",", 3, 50, "1950"), {"target": ["c1"], "inputs": ["c2", "c0"]}),
 ]
 PIECES = [
     b",",
@@ -395,17 +395,20 @@ def damaged(data):
     return b"\\n".join(lines)
 
 
+OPTIONS = [{}, {}, {}, {"fill": "interpolate"}, {"fill": "previous"}, {"decimal": ","}, {"dayfirst": True}]
 path = os.path.join(folder, "table.csv")
 resource.setrlimit(resource.RLIMIT_AS, (2**31 + 2**30, resource.RLIM_INFINITY))
 for data, options in TABLES:
     open(path, "wb").write(data)
-    found = _table.read(path, **options)
+    found = read_table(path, **options)
     assert sum(len(x) for x in found.values) >= 30
-try:
-    open(path, "wb").write(b"\\xff")
-    _table.read(path)
-except ValueError:
-    pass
+for k in range(400):  # pandas imports some modules only when they are needed
+    data, options = rng.choice(TABLES)
+    open(path, "wb").write(damaged(data))
+    try:
+        read_table(path, **options | rng.choice(OPTIONS))
+    except ValueError:
+        pass
 guard, refused, most = Guard(), 0, 0.0
 tracemalloc.start(1)
 
@@ -427,7 +430,7 @@ for k in range(count):
     before = tracemalloc.get_traced_memory()[0]
     guard.on = True
     try:
-        series = _table.read(path, **options)
+        series = read_table(path, **options | rng.choice(OPTIONS))
     except ValueError as error:
         refused, words = refused + 1, str(error)
         assert words.startswith(path) and "\\n" not in words and len(words) < 2000, words
@@ -438,7 +441,9 @@ for k in range(count):
         guard.on = False
         C = len(series.targets) + len(series.inputs)
         assert C and all(x.ndim == 2 and x.shape[1] == C and np.isfinite(x).all() for x in series.values)
-        assert series.dates is None or [len(part) for part in series.dates] == [len(x) for x in series.values]
+        assert series.times is None or [len(part) for part in series.times] == [len(x) for x in series.values]
+        if series.times is not None and series.calendar.step is not None:
+            assert all(series.calendar.text(t) for part in series.times for t in series.calendar.ahead(part[-1], 2))
     guard.on = False
     note(f"table {k} of seed {seed}", data, before)
 # memory: of files that are long, as there it counts; what is beside the file is of columns, series and the longest cell
@@ -473,7 +478,7 @@ for n, (data, options, extra) in enumerate(SHAPES):
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
     try:
-        series = _table.read(path, **options)
+        series = read_table(path, **options)
     except ValueError:
         pass
     note(f"file {n} of those that are long", data, before, extra)

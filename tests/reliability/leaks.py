@@ -46,6 +46,7 @@ deep, maps = (
     RNN(I, (4, 3), O, bidirectional=True),
     RNN(I, H, O, dale_ratio=0.5, l1=1e-3, connectivity={"W_s": np.ones((H, H))}),
 )
+gru, lstm = (RNN(I, H, O, cell="gru", random_state=0), RNN(I, H, O, cell="lstm", learn_initial_state=True, random_state=0))
 population, labels = Population(5, I, 4, O, random_state=0), rng.integers(0, 4, (T, B))
 x, y = np.zeros((B, I), "f4"), (np.empty((B, O), "f4"), np.empty((B, H), "f4"))
 regressor = RNNRegressor(3, max_iter=1).fit(X, D)
@@ -74,6 +75,9 @@ CALLS = {
     "loss_and_gradients, layers": lambda: deep.loss_and_gradients(X, D),
     "loss_and_gradients, maps": lambda: maps.loss_and_gradients(X, D),
     "loss_and_gradients, ids": lambda: ids.loss_and_gradients(labels, labels),
+    "loss_and_gradients, gru": lambda: gru.loss_and_gradients(X, D, lengths=lengths),
+    "loss_and_gradients, lstm": lambda: lstm.loss_and_gradients(X, D, resets=W > 1, tbptt=(2, 3)),
+    "forward, lstm": lambda: lstm.forward(X, return_states=True),
     "backward": lambda: net.backward(X, D),
     "gradient_terms": lambda: net.gradient_terms(X, D, 2),
     "memory_estimate": lambda: net.memory_estimate(50, 3),

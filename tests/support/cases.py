@@ -81,10 +81,12 @@ class Head(NamedTuple):
 
     @property
     def name(self):
+        """Return loss and output activation as text, for the names of tests."""
         return f"{self.loss}-{self.output_activation}{'-labels' if self.labels else ''}"
 
     @property
     def levels(self):
+        """Return the number of quantile levels, each of which has its own outputs; 1 for other losses."""
         return len(self.loss_parameter) if self.loss == "quantile" else 1
 
 
@@ -93,6 +95,7 @@ LOSS_PARAMETERS = {"huber": 0.75, "quantile": (0.25, 0.875)}
 
 
 def _heads():
+    """Yield a Head for every loss with every output activation that it allows, and one with labels."""
     for loss in reference.LOSSES:
         fused = reference.FUSED.get(loss)
         for output_activation in [fused] if fused else reference.OUTPUT_ACTIVATIONS:
@@ -120,12 +123,15 @@ CHOICES = [Choice(*c) for c in itertools.product((True, False), (True, False), (
 
 
 def sixth(turn):
-    """A sixth of all combinations, another in each of six turns. Each sixth has every pair of weights and reduction."""
+    """Return a sixth of all CHOICES, another in each of six turns. Each sixth has every pair of weights and reduction.
+
+    `turn` is any number.
+    """
     return [choice for k, choice in enumerate(CHOICES) if (k + k // 6) % 6 == turn % 6]
 
 
 def some_choices(head, turn):
-    """The legal combinations of a sixth of all; or of all of them."""
+    """Return the legal combinations for this head: those of `sixth(turn)`, or of all of them if ALL."""
     return [choice for choice in (CHOICES if ALL else sixth(turn)) if legal(head, choice)]
 
 
@@ -141,7 +147,7 @@ COVERING_CHOICES = [
 
 
 def legal(head, choice):
-    """Cross-entropy is one error for all outputs: it has no weight for each."""
+    """Return whether the head can have the choice: cross-entropy is one error for all outputs, without a weight for each."""
     return not (head.loss == "cross_entropy" and choice.weights == "output")
 
 
@@ -171,13 +177,13 @@ class Case:
 
     @property
     def options(self):
-        """The keywords of reference.loss and its like."""
+        """Return the keyword arguments of reference.loss and its like."""
         return {"activation": self.activation, "output_activation": self.head.output_activation,
                 "loss": self.head.loss, "loss_parameter": self.head.loss_parameter,
                 "reduction": self.choice.reduction}
 
     def network(self, dtype="float64"):
-        """An RNN with these options and parameters."""
+        """Return an RNN with these options and parameters."""
         _, _, I, H, O, _ = self.shape  # noqa: E741
         loss = self.head.loss if self.head.loss_parameter is None else (self.head.loss, self.head.loss_parameter)
         network = RNN(I, H, O * self.head.levels, activation=self.activation, loss=loss, dtype=dtype,
@@ -189,7 +195,7 @@ class Case:
         return network
 
     def shared_network(self, dtype="float64"):
-        """The same, but one for all cases with these options: the last to ask has its parameters in it."""
+        """Return the same as `network`, but one for all cases with these options: the last to ask has its parameters in it."""
         key = (self.shape[2:5], self.activation, self.head, self.choice.bias, self.choice.learn_initial_state,
                self.choice.reduction, dtype)
         if key not in _networks:
@@ -198,19 +204,19 @@ class Case:
         return _networks[key]
 
     def data(self, dtype="float64"):
-        """X, D, weights and initial_state as arrays of `dtype` (labels stay integers)."""
+        """Return X, D, weights and initial_state as arrays of `dtype` (labels stay integers)."""
         D = self.D if self.head.labels else self.D.astype(dtype)
         return {"X": self.X.astype(dtype), "D": D,
                 "weights": None if self.weights is None else self.weights.astype(dtype),
                 "initial_state": None if self.initial_state is None else self.initial_state.astype(dtype)}
 
     def inputs(self, dtype="float64"):
-        """X and initial_state alone."""
+        """Return X and initial_state as arrays of `dtype`."""
         data = self.data(dtype)
         return {"X": data["X"], "initial_state": data["initial_state"]}
 
     def hidden_targets(self):
-        """D with NaN, or label −1, wherever its weight is 0."""
+        """Return D with NaN, or label −1, wherever its weight is 0, where nothing may read it."""
         if self.weights is None:
             return self.D
         if self.head.labels:
@@ -223,12 +229,16 @@ _networks = {}
 
 
 def zeros(shape, rng):
+    """Return zeros: an initialiser that takes no time."""
     return np.zeros(shape)
 
 
 def draw(shape=SHAPES["discriminating"], activation="tanh", head=HEADS[0], choice=COVERING_CHOICES[0], *, seed=0,
          recurrent_scale=0.9):
-    """A random Case, at least KINK away from every kink of its activation and its loss."""
+    """Return a random Case, at least KINK away from every kink of its activation and its loss.
+
+    The arguments but `seed` and the scale of W_s, `recurrent_scale`, are those of the Case.
+    """
     name = f"{shape[:5]} {activation} {head.name} {choice} {seed}"
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     for _ in range(1000):
@@ -239,11 +249,12 @@ def draw(shape=SHAPES["discriminating"], activation="tanh", head=HEADS[0], choic
 
 
 def sample(rng, shape, activation, head, choice, recurrent_scale):
-    """A random Case, however near to a kink."""
+    """Return a random Case, however near to a kink. `rng` gives its numbers."""
     T, B, I, H, K, _ = shape  # noqa: E741
     O = K * head.levels  # noqa: E741
 
     def normal(*size, scale=1.0):
+        """Return normally distributed numbers of that shape and standard deviation, rounded to float32."""
         return _single(rng.normal(0, scale, size))
 
     parameters = {"W_x": normal(H, I, scale=I**-0.5), "W_s": normal(H, H, scale=recurrent_scale * H**-0.5)}
@@ -264,6 +275,7 @@ def sample(rng, shape, activation, head, choice, recurrent_scale):
 
 
 def _targets(rng, head, T, B, K):
+    """Return random targets (T, B, K), or labels (T, B), that the head's loss allows."""
     if head.labels:
         return rng.integers(K, size=(T, B))
     if head.loss == "cross_entropy":  # rows that do not sum to one: the factor Σ D of the gradient shows
@@ -276,10 +288,12 @@ def _targets(rng, head, T, B, K):
 
 
 def _single(array):
+    """Return the array with its numbers rounded to float32, as float64."""
     return array.astype(np.float32).astype(np.float64)
 
 
 def away_from_kinks(case):
+    """Return whether all pre-activations and errors of a case are at least KINK away from a kink, and no state is dead."""
     bent = case.activation in ("relu", "leaky_relu", "elu")
     if not bent and case.head.loss not in ("absolute_error", "huber", "quantile"):
         return True
@@ -305,17 +319,17 @@ def away_from_kinks(case):
 
 
 def reference_loss(case, parameters, X, initial_state):
-    """E of the case by the reference's forward pass."""
+    """Return E of the case by the reference's forward pass, for these parameters, inputs and initial state."""
     return reference.loss(parameters, X, case.D, weights=case.weights, initial_state=initial_state, **case.options)
 
 
 def weighted_output(case, parameters, X, initial_state):
-    """Σ dY ∘ Y, whose derivative by Y is the case's dY."""
+    """Return Σ dY ∘ Y, whose derivative by Y is the case's dY."""
     return (case.dY * reference.forward(parameters, X, initial_state, **case.options)[0]).sum()
 
 
 def derivative(case, name, function=reference_loss):
-    """∂function/∂name by complex step, entry by entry; `name` is a parameter, "X" or "initial_state".
+    """Return ∂function/∂name by complex step, entry by entry; `name` is a parameter, "X" or "initial_state".
 
     The derivative by the initial state of a case that gives none is taken at the state that it starts from.
     """
@@ -332,7 +346,7 @@ def derivative(case, name, function=reference_loss):
 
 
 def directional_derivative(case, direction, function=reference_loss):
-    """Σ of direction[name] ∘ ∂function/∂name over the names of `direction`, by one complex step."""
+    """Return the sum of direction[name] ∘ ∂function/∂name over the names of `direction`, by one complex step."""
     arguments = _complex_arguments(case)
     for name, v in direction.items():
         arguments.get(name, arguments["parameters"].get(name))[...] += 1j * STEP * v
@@ -340,13 +354,17 @@ def directional_derivative(case, direction, function=reference_loss):
 
 
 def _complex_arguments(case):
+    """Return parameters, X and initial_state of a case as complex arrays, for the functions of this section."""
     return {"parameters": {name: value.astype(complex) for name, value in case.parameters.items()},
             "X": case.X.astype(complex),
             "initial_state": None if case.initial_state is None else case.initial_state.astype(complex)}
 
 
 def error_from_state(case, S, i, t, parameters=None):
-    """E_t = Σ_b e(Y_tb, D_tb) as a function of the state S after X[i], i <= t."""
+    """Return E_t = Σ_b e(Y_tb, D_tb) of a case as a function of the state S after X[i], i <= t.
+
+    `parameters` replace those of the case.
+    """
     p = case.parameters if parameters is None else parameters
     g1, _ = reference.ACTIVATIONS[case.activation]
     for j in range(i + 1, t + 1):
@@ -357,7 +375,7 @@ def error_from_state(case, S, i, t, parameters=None):
 
 
 def complex_step(function, array):
-    """∂function(array)/∂array by complex step."""
+    """Return ∂function(array)/∂array by complex step. `function` returns a number."""
     array, result = array.astype(complex), np.empty(array.shape)
     for j in range(array.size):
         array.flat[j] += 1j * STEP
@@ -367,19 +385,19 @@ def complex_step(function, array):
 
 
 def names(case):
-    """What the error of a case depends on: its parameters, X, and the initial state where one is given."""
+    """Return the names of what the error of a case depends on: its parameters, X, and the initial state if one is given."""
     return [*case.parameters, "X", *(["initial_state"] if case.choice.given else [])]
 
 
 def first_state(case):
-    """The state (B, H) that the case starts from: the given one, else S_0, else zero."""
+    """Return the state (B, H) that the case starts from: the given one, else S_0, else zero."""
     _, B, _, H, _, _ = case.shape
     state = case.initial_state if case.choice.given else case.parameters.get("S_0", 0.0)
     return np.broadcast_to(state, (B, H))
 
 
 def all_states(results):
-    """Y, the final state, S and the rates (h of a gated cell), from what `forward(return_states=True)` returned."""
+    """Return Y, the final state, S and the rates (h of a gated cell), from what `forward(return_states=True)` returned."""
     Y, final_state, states = results
     return Y, final_state, states.S, states.h if hasattr(states, "h") else states.rates
 
@@ -390,7 +408,7 @@ def all_states(results):
 
 
 def relative_error(value, truth):
-    """max |value − truth| / max |truth|; 0 where both are zero or empty, infinite where a zero is missed or for NaN."""
+    """Return max |value − truth| / max |truth|; 0 if both are zero or empty, infinite if a zero is missed or for NaN."""
     value, truth = np.asarray(value), np.asarray(truth)
     assert value.shape == truth.shape, f"shape {value.shape} for {truth.shape}"
     if truth.size == 0 or np.array_equal(value, truth):
@@ -401,25 +419,33 @@ def relative_error(value, truth):
 
 
 def assert_close(value, truth, tolerance, what, case=""):
-    """relative_error within tolerance, in words: which tensor, which dtype, which case."""
+    """Assert that relative_error(value, truth) is within the tolerance.
+
+    The message says which tensor (`what`), dtype and case.
+    """
     error = relative_error(value, truth)
     assert error <= tolerance, (f"{what} is off by {error:.1e} of its largest entry (allowed {tolerance:.0e}); "
                                 f"dtype {np.asarray(value).dtype}, shape {np.shape(value)}; {case}")
 
 
 def error_of(value, truth):
+    """Return max |value − truth|, for arrays of one shape."""
     value, truth = np.asarray(value), np.asarray(truth)
     assert value.shape == truth.shape, f"shape {value.shape} for {truth.shape}"
     return float(np.abs(value - truth).max(initial=0))
 
 
 def allowed(rough_error, truth):
-    """4 × the error of the reference in float32, 3e-7 of the largest entry, and what numbers too small to be normal add up to,
-    which count as zero in the core and not in the reference."""
+    """Return the error that float32 may have: 4 × `rough_error`, plus 3e-7 of the largest entry of `truth`.
+
+    `rough_error` is that of the reference in float32. Numbers too small to be normal, which count as zero in the core and not
+    in the reference, may add up to a little more.
+    """
     return 4 * rough_error + 3e-7 * float(np.abs(truth).max(initial=0)) + 100 * float(np.finfo(np.float32).tiny)
 
 
 def flat(value, name=""):
+    """Yield (name, array) for every array in nested dicts and tuples. Names say where it is."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from flat(part, f"{name} {key}")

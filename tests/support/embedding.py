@@ -24,14 +24,17 @@ _pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes
 
 
 def split(signature):
-    """Result and arguments of a capsule's name; the words of each in one order, as compilers of Cython may differ in it."""
+    """Return result and argument types of a capsule's name, as text.
+
+    The words of each are in one order, because versions of Cython differ in it.
+    """
     result, arguments = re.fullmatch(r"(.+?) ?\((.*)\)", signature).groups()
     words = [" ".join(sorted(part.replace("*", " * ").split())) for part in (result, *arguments.split(","))]
     return words[0], [word for word in words[1:] if word != "void"]
 
 
 def signatures():
-    """{name: signature} of every function that is exported."""
+    """Return {name: signature} of every function that is exported."""
     found = {}
     for name, capsule in sorted(_core.__pyx_capi__.items()):
         result, arguments = split(_name(capsule).decode())
@@ -40,12 +43,15 @@ def signatures():
 
 
 def constants():
-    """{name: number} of what _core.pxd declares."""
-    found = re.findall(r"^    ([A-Z][A-Z_0-9]*) = (-?\d+)", DECLARATIONS.read_text("utf-8"), re.M)
+    """Return {name: number} of the constants that _core.pxd and the file that it includes declare."""
+    text = DECLARATIONS.read_text("utf-8")
+    included, = re.findall(r'^include "(.*)"', text, re.M)
+    found = re.findall(r"^    ([A-Z][A-Z_0-9]*) = (-?\d+)", text + (DECLARATIONS.parent / included).read_text("utf-8"), re.M)
     return {name: int(value) for name, value in found}
 
 
 def _function(capsule):
+    """Return a Python function that calls the C function in a capsule."""
     signature = _name(capsule)
     result, arguments = split(signature.decode())
     kind = ctypes.CFUNCTYPE(ctypes.c_char_p if result == "* char const" else TYPES[result],
@@ -53,12 +59,14 @@ def _function(capsule):
     called = kind(_pointer(capsule, signature))
 
     def call(*arguments):
+        """Call it with numbers as they are, and arrays by their addresses."""
         return called(*[address(argument) for argument in arguments])
 
     return call
 
 
 def address(argument):
+    """Return the address of an array or of Guarded memory; other arguments unchanged."""
     if isinstance(argument, Guarded):
         return argument.at
     return argument.ctypes.data if isinstance(argument, np.ndarray) else argument
@@ -71,6 +79,7 @@ class Guarded:
     """Bytes from a multiple of 64 on, all ones (NaN, −1), and 64 more at either end that must stay as they are."""
 
     def __init__(self, bytes):
+        """Reserve so many bytes, filled with ones."""
         assert bytes >= 0, c.status_text(bytes)
         raw = np.full(bytes + 192, 255, np.uint8)
         begin = -raw.ctypes.data % 64 + 64
@@ -80,42 +89,56 @@ class Guarded:
 
     @property
     def size(self):
+        """Return the number of bytes, without those at either end."""
         return len(self.memory)
 
     def untouched_beside(self):
+        """Return whether the bytes at either end are as they were."""
         return (self.whole[:64] == 77).all() and (self.whole[64 + self.size:] == 77).all()
 
 
 def of_type(net, name):
+    """Return the C function `name` for the network's dtype."""
     return getattr(c, name + ("_f32" if net.dtype == "float32" else "_f64"))
 
 
 def ok(status):
+    """Assert that a status is no error, and return it."""
     assert status >= 0, c.status_text(status)
     return status
 
 
 def allow(plan):
-    """Let the plan into a BLAS where this process has no other kernels; the tests then hold it to one thread."""
+    """Let the plan enter BLAS if this process has no other kernels; the tests then hold it to one thread."""
     ok(c.plan_allow_blas(plan, _core.kernel_set() == "blas"))
 
 
 def cell_of(net):
-    """The constant of a network's cell."""
+    """Return the constant of a network's cell."""
+    if net._leaky:
+        return c.CELL_CURRENT if net.leak_form == "current" else c.CELL_RATE
     return c.CELL_GRU_BEFORE if net.cell == "gru" and not net.reset_after else getattr(c, f"CELL_{net.cell.upper()}")
 
 
 def state_width(net):
-    """The numbers of a public state."""
+    """Return the number of values of a public state."""
     return net.hidden_size * (2 if net.cell == "lstm" else 1)
 
 
 def plan_of(net, tbptt=None):
-    """The plan of an RNN, and what must live as long."""
+    """Return the plan of an RNN, Guarded memory that also keeps the arrays to which it points."""
     plan = Guarded(c.plan_bytes())
     ok(of_type(net, "plan_init")(plan, plan.size, net.input_size, net.hidden_size, net.output_size))
     loss, parameter = net.loss if isinstance(net.loss, tuple) else (net.loss, None)
     ok(c.plan_set_cell(plan, cell_of(net)))
+    ok(c.plan_set_rank(plan, net.rank or 0))
+    if "leak_logit" in net.parameters:
+        ok(c.plan_set_trained_leak(plan, 1))
+    elif isinstance(net.leak, np.ndarray):
+        plan.leaks = net.leak.copy()
+        ok(c.plan_set_leaks(plan, plan.leaks, len(plan.leaks)))
+    else:
+        ok(c.plan_set_leak(plan, net.leak))
     ok(c.plan_set_activation(plan, getattr(c, f"ACTIVATION_{net.activation.upper()}")))
     ok(c.plan_set_output_activation(plan, getattr(c, f"ACTIVATION_{net.output_activation.upper()}")))
     if loss == "huber":
@@ -131,7 +154,7 @@ def plan_of(net, tbptt=None):
     ok(c.plan_set_output(plan, getattr(c, f"OUTPUT_{net.output.upper()}")))
     ok(c.plan_set_one_hot(plan, net.one_hot))
     for name in net.parameters:
-        l1, l2 = (penalty.get(name, 0) if isinstance(penalty, dict) else penalty * (name in ("W_x", "W_s", "W_y"))
+        l1, l2 = (penalty.get(name, 0) if isinstance(penalty, dict) else penalty * (name in ("W_x", "W_s", "M", "N", "W_y"))
                   for penalty in (net.l1, net.l2))
         ok(c.plan_set_penalty(plan, getattr(c, f"PARAMETER_{name.upper()}"), l1, l2))
     if tbptt is not None:
@@ -143,7 +166,7 @@ def plan_of(net, tbptt=None):
 
 
 def batch_of(net, X, D=None, weights=None, initial_state=None, lengths=None, resets=None):
-    """A batch of arrays that are as RNN has them after conversion, and live as long as it."""
+    """Return a batch of arrays that are as RNN has them after conversion. It keeps the arrays to which it points."""
     batch = Guarded(c.batch_bytes())
     batch.arrays = X, D, weights, initial_state, lengths, resets
     T, B = X.shape[:2]
@@ -171,6 +194,7 @@ class Network:
     """The operations of an RNN for one batch by the C interface, each in exactly the bytes that it says it needs."""
 
     def __init__(self, net, X, D=None, tbptt=None, **arrays):
+        """Make plan and batch of the network for X, D and further arrays of `batch_of`."""
         self.net, self.plan, self.batch = net, plan_of(net, tbptt), batch_of(net, X, D, **arrays)
         self.theta, self.X, self.P = net.theta.copy(), X, net.theta.size
         self.T, self.B = X.shape[:2]
@@ -178,20 +202,22 @@ class Network:
         self.saved = Guarded(c.saved_bytes(self.plan, self.batch))
 
     def empty(self, *shape):
+        """Return an array of this shape, filled with NaN."""
         return np.full(shape, np.nan, self.net.dtype)
 
     def scratch(self, operation):
+        """Return Guarded memory of the size that the operation needs."""
         return Guarded(c.scratch_bytes(self.plan, self.batch, operation))
 
     def call(self, name, *arguments, scratch):
-        """Whatever the status; memory beside scratch and saved is not touched."""
+        """Call a C function and return its status. Assert that no memory beside scratch and saved was touched."""
         status = of_type(self.net, name)(self.plan, self.batch, self.theta, *arguments, scratch, scratch.size)
         assert scratch.untouched_beside() and self.saved.untouched_beside()
         assert self.plan.untouched_beside() and self.batch.untouched_beside()
         return status
 
     def forward(self, saves=True):
-        """Y, S, final_state"""
+        """Return Y, S and final_state. With `saves`, keep what `backward` needs."""
         Y, H = self.empty(*self.rows, self.net.output_size), state_width(self.net)
         S, final_state = self.empty(self.T + 1, self.B, H), self.empty(self.B, H)
         saved = (self.saved, self.saved.size) if saves else (None, 0)
@@ -199,22 +225,24 @@ class Network:
         return Y, S, final_state
 
     def outputs_of_gradients(self):
+        """Return arrays for the gradient, dX (or None with category indices) and dS_0."""
         dX = None if self.net.one_hot else self.empty(*self.X.shape)
         return self.empty(self.P), dX, self.empty(self.B, state_width(self.net))
 
     def backward(self, dY):
-        """gradient, dX, dS_0"""
+        """Return gradient, dX and dS_0 for the gradient dY by the outputs."""
         gradients = self.outputs_of_gradients()
         ok(self.call("backward", dY, *gradients, self.saved, self.saved.size, scratch=self.scratch(c.FOR_BACKWARD)))
         return gradients
 
     def loss_and_gradients(self):
-        """loss, penalty, gradient, dX, dS_0"""
+        """Return loss, penalty, gradient, dX and dS_0."""
         loss, penalty, gradients = np.full(1, np.nan), np.full(1, np.nan), self.outputs_of_gradients()
         ok(self.call("loss_and_gradients", loss, penalty, *gradients, scratch=self.scratch(c.FOR_LOSS_AND_GRADIENTS)))
         return loss[0], penalty[0], *gradients
 
     def loss(self):
+        """Return the loss alone."""
         loss = np.full(1, np.nan)
         ok(self.call("loss_and_gradients", loss, None, None, None, None, scratch=self.scratch(c.FOR_LOSS)))
         return loss[0]

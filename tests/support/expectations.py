@@ -19,7 +19,7 @@ vectors_only = pytest.mark.skipif(_core.kernel_set() == "blas",
 
 @contextmanager
 def refused(net, error, *words):
-    """The block raises exactly `error`, with all `words` in its message, and leaves the parameters as they were."""
+    """Assert that the block raises exactly `error`, with all `words` in its message, and leaves the parameters as they were."""
     before = net.theta.tobytes()
     with pytest.raises(error) as caught:
         yield
@@ -30,7 +30,7 @@ def refused(net, error, *words):
 
 
 def taken(net, call):
-    """The most memory that a call has at a time beside what it returns, once the engine's pool is empty."""
+    """Return the most bytes that call(net) has at a time beside what it returns, once the engine's pool is empty."""
     net = net.copy()
     tracemalloc.start()
     try:
@@ -49,6 +49,7 @@ class Collect(fastbptt.optimizers.Optimizer):
     gradients: list = dataclasses.field(default_factory=list)
 
     def update(self, theta, gradient, slots, count, learning_rate):
+        """Keep a copy of the gradient, and leave theta as it is."""
         self.gradients.append(gradient.copy())
 
 

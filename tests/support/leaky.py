@@ -8,7 +8,7 @@ T, B, I, H, O = 7, 4, 3, 6, 2
 
 
 def network(form, *, leak=0.3, hidden_size=H, seed=0, dtype="float64", **options):
-    """A network whose parameters are all random, biases and S_0 too."""
+    """Return a network of leaky units whose parameters are all random, biases and S_0 too."""
     net = RNN(I, hidden_size, O, leak=leak, leak_form=form, dtype=dtype, random_state=seed, **options)
     rng = np.random.default_rng(seed)
     net.theta = np.float32(rng.normal(0, 0.6, net.theta.shape))
@@ -16,7 +16,7 @@ def network(form, *, leak=0.3, hidden_size=H, seed=0, dtype="float64", **options
 
 
 def data(net, seed=0, T=T, B=B, lengths=False, resets=False, weights=False, initial_state=False):
-    """X, D and a dict of the others; numbers are exact in float32."""
+    """Return X, D and a dict of the other arguments that are asked for; numbers are exact in float32."""
     rng = np.random.default_rng(seed)
     draw = lambda *shape: np.float32(rng.standard_normal(shape)).astype(net.dtype)  # noqa: E731
     last, more = net.output == "last", {}

@@ -10,17 +10,19 @@ OPTIONS = [{"hidden_size": 2}, {"hidden_size": 3, "l2": 1e-3}, {"hidden_size": 3
 
 
 def networks(n=24, **more):
+    """Return n networks, by turns of all kinds in OPTIONS."""
     return [RNN(2, output_size=1, random_state=k, **({"dtype": "float64"} | OPTIONS[k % len(OPTIONS)] | more))
             for k in range(n)]
 
 
 def series(rng, n, B=2):
+    """Return X and D as lists of n arrays of 4 to 29 steps."""
     T = rng.integers(4, 30, n)
     return [rng.standard_normal((t, B, 2)) for t in T], [rng.standard_normal((t, B, 1)) for t in T]
 
 
 def check_executor(executor, **options):
-    """fit_many and cross_validate by an executor: the bits of this process."""
+    """Assert that fit_many and cross_validate give the same bits by an executor as in this process."""
     rng = np.random.default_rng(8)
     X, D = series(rng, 24)
     here, there = networks(), networks()

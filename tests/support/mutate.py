@@ -365,6 +365,7 @@ class Mutant:
     tests: list = field(default_factory=list)
 
     def __str__(self):
+        """Return place, line, original and mutated code as one line."""
         return f"{self.place}:{self.line}  {self.original}  ->  {self.mutated}"
 
 
@@ -390,6 +391,7 @@ OF_A_KIND = 1  # changes of one kind to one statement: so many signs, left terms
 
 
 def is_pointer(node, dialect):
+    """Return whether an expression is a pointer, as far as its names and casts tell, in C-like Cython (`dialect`)."""
     if isinstance(node, ast.Name):
         return node.id in dialect.pointers or node.id == "NULL"
     if isinstance(node, ast.Attribute):
@@ -404,7 +406,7 @@ def is_pointer(node, dialect):
 
 
 def variants(node, dialect):
-    """What may wrongly stand in place of one expression."""
+    """Yield what may wrongly stand in place of one expression, `node`, in the language of the Dialect."""
     if isinstance(node, ast.BinOp):
         left, right = node.left, node.right
         if isinstance(node.op, (ast.Add, ast.Sub)):
@@ -469,6 +471,7 @@ def variants(node, dialect):
 
 
 def constants(value):
+    """Yield what may wrongly stand in place of a constant: the other bool or letter, or a number one or twice as large."""
     if isinstance(value, bool):
         yield ast.Constant(not value)
     elif isinstance(value, bytes):
@@ -478,6 +481,7 @@ def constants(value):
 
 
 def subscripts(node, dialect):
+    """Yield what may wrongly stand in place of a subscript: the opposite part of a slice, or a neighbouring index."""
     index = node.slice
     if isinstance(index, ast.Slice) and index.step is None:
         lower, upper = index.lower, index.upper
@@ -494,10 +498,12 @@ def subscripts(node, dialect):
 
 
 def calls(node, dialect):
+    """Yield what may wrongly stand in place of a call: one turn too few, its bare argument, or two arguments exchanged."""
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     args = node.args
 
     def with_args(new, function=node.func):
+        """Return the call with other arguments."""
         return ast.Call(function, new, node.keywords)
 
     if name == "range":  # one turn too few, at either end
@@ -535,7 +541,10 @@ def calls(node, dialect):
 
 
 def sites(node, path=()):
-    """Every expression of a statement with the way to it; not those of statements inside it."""
+    """Yield every expression of a statement with the way to it, a tuple of (field, index).
+
+    Expressions of statements inside it are left out.
+    """
     for name, value in ast.iter_fields(node):
         if name in ("body", "orelse") and isinstance(node, ast.stmt):
             continue
@@ -551,9 +560,12 @@ def sites(node, path=()):
 
 
 def is_fixed(node, name, k):
-    """What is left alone: the bound of a comparison, which is turned round instead; the number of axes and the lengths
-    of those that an array has not; the stop and step of a range downwards: `calls` makes its turns too few, and Cython
-    needs a step that is a number."""
+    """Return whether the child at (name, k) of a node is left alone.
+
+    These are: the bound of a comparison, which is turned round instead; the number of axes and the lengths of those that an
+    array has not; the stop and step of a range downwards: `calls` makes its turns too few, and Cython needs a step that is a
+    number.
+    """
     child = getattr(node, name)[k] if k is not None else getattr(node, name)
     if isinstance(node, ast.Compare) and name == "comparators" and isinstance(child, ast.Constant):
         return True
@@ -564,7 +576,7 @@ def is_fixed(node, name, k):
 
 
 def put(root, path, new):
-    """A copy of the tree in which `new` stands at the end of the path; None leaves a `pass` there."""
+    """Return a copy of the tree `root` in which `new` stands at the end of the path; None leaves a `pass` there."""
     root = copy.deepcopy(root)
     node = root
     for name, k in path[:-1]:
@@ -578,7 +590,7 @@ def put(root, path, new):
 
 
 def changes(statement, dialect):
-    """(path, node) of every mutation of a statement; the path () stands for all of it."""
+    """Return a list of (path, node) for every mutation of a statement; the path () stands for all of it."""
     found, kinds = [], {}
     if isinstance(statement, ast.AugAssign):
         turned = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.BitOr: ast.BitAnd}[
@@ -614,7 +626,7 @@ def changes(statement, dialect):
 
 
 def reassigns(statement):
-    """Whether a name keeps a value from before if the statement goes: x = x + ..., or the status of a call."""
+    """Return whether a name keeps a value from before if the statement goes: x = x + ..., or the status of a call."""
     names = {node.id for node in ast.walk(statement.value) if isinstance(node, ast.Name)}
     target, value = statement.targets[0], statement.value
     return isinstance(target, ast.Name) and (
@@ -622,7 +634,7 @@ def reassigns(statement):
 
 
 def words(statement):
-    """A statement in one line, a compound one by its head."""
+    """Return a statement as text in one line, a compound one by its head."""
     if isinstance(statement, (ast.If, ast.For, ast.While)):
         head = copy.copy(statement)
         head.body, head.orelse = [ast.Pass()], []
@@ -631,7 +643,7 @@ def words(statement):
 
 
 def different(statement, found):
-    """The changes whose text is new, with the text."""
+    """Yield the changes `found` of a statement whose text is new: (path, node, text)."""
     seen = {words(statement)}
     for path, node in found:
         text = words(put(statement, path, node) if path else ast.copy_location(copy.deepcopy(node), statement))
@@ -671,7 +683,10 @@ def reference_mutants(tree):
 
 
 def reference_statements(module):
-    """(path, place, statement); the derivatives in the tables, which are expressions, count as statements."""
+    """Yield (path, place, statement) for a module of the reference.
+
+    Derivatives in the tables, which are expressions, count too.
+    """
     for k, top in enumerate(module.body):
         here = (("body", k),)
         if isinstance(top, ast.FunctionDef) and top.name in REFERENCE_FUNCTIONS:
@@ -688,6 +703,7 @@ def reference_statements(module):
 
 
 def inside(node, path, place):
+    """Yield (path, place, statement) for all statements below a node, without docstrings. `path` leads to the node."""
     for name in ("body", "orelse"):
         for k, child in enumerate(getattr(node, name, None) or []):
             here = (*path, (name, k))
@@ -719,8 +735,9 @@ def switch_on(int number):
 
 
 def encode(text):
-    """A Cython expression as Python's."""
+    """Return a Cython expression as one of Python: each cast becomes a number of ~, by its place in CASTS."""
     def run(match):
+        """Return the ~ for a match of CAST, and note a new cast."""
         if match[0].strip() not in CASTS:
             CASTS.append(match[0].strip())
         return "~" * CASTS.index(match[0].strip())
@@ -729,7 +746,9 @@ def encode(text):
 
 
 def decode(text):
+    """Return the Cython expression that `encode` encoded."""
     def cast(match):
+        """Return the cast for a match of some ~."""
         name = CASTS[len(match[0])]
         return name if name == "&" else f"{name} "
 
@@ -737,7 +756,7 @@ def decode(text):
 
 
 def cast_of(node):
-    """How many ~ stand before an expression, and the expression."""
+    """Return how many ~ stand before an expression, and the expression."""
     count = 0
     while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
         count, node = count + 1, node.operand
@@ -745,7 +764,7 @@ def cast_of(node):
 
 
 def logical_lines(text):
-    """(first row, last row, indent, code) of every logical line, without comments; rows count from 0."""
+    """Yield (first row, last row, indent, code) of every logical line, without comments; rows count from 0."""
     rows, tokens = text.splitlines(), []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.NEWLINE:
@@ -762,7 +781,7 @@ def logical_lines(text):
 
 
 def functions(lines):
-    """name -> (head, logical lines of the body), of every function; methods as Class.method."""
+    """Return {name: (head, logical lines of the body)} of every function; methods as Class.method."""
     found, owner = {}, ("", -1)
     for k, (_, _, indent, code) in enumerate(lines):
         if indent <= owner[1]:
@@ -776,7 +795,7 @@ def functions(lines):
 
 
 def declarators(text):
-    """"T = c.T, *S = f(a, b)" -> ["T = c.T", "*S = f(a, b)"]"""
+    """Return the parts of a declaration: "T = c.T, *S = f(a, b)" gives ["T = c.T", "*S = f(a, b)"]."""
     parts, depth, begin = [], 0, 0
     for k, letter in enumerate(text):
         depth += (letter in "([{") - (letter in ")]}")
@@ -794,6 +813,22 @@ class Instrumented:
     """One file whose every statement in scope is a choice between itself and its mutants. `switches`: it has the switch."""
 
     def __init__(self, name, source, scopes, number, without=frozenset(), switches=True):
+        """Rewrite a source file.
+
+        Parameters
+        ----------
+        name : str
+            The group of the file, for the places of its mutants.
+        source : str
+        scopes : dict
+            The functions to mutate, with the first and last statement of a part, or None for all of them.
+        number : int
+            The number of the last mutant before this file.
+        without : set of int
+            Numbers of mutants that do not compile.
+        switches : bool
+            Whether the file gets the switch.
+        """
         self.name, self.mutants, self.bare, self.number, self.without = name, [], [], number, without
         self.rows = source.splitlines()
         lines = list(logical_lines(source))
@@ -830,6 +865,10 @@ class Instrumented:
         self.numbers = {row + (len(switch) if row > at else 0): which for row, which in self.numbers.items()}
 
     def dialect_of(self, head, body):
+        """Return the Dialect of a function with this head and body.
+
+        It has its pointers, and for each attribute that it declares another of the same kind.
+        """
         declared = " ".join([head, *(code for *_, code in body if code.startswith("cdef "))])
         pointers = frozenset(re.findall(r"\*\s*(\w+)", re.sub(r"<[^>]*>", "", declared)))
         groups = {}
@@ -842,7 +881,10 @@ class Instrumented:
         return Dialect(True, pointers, siblings)
 
     def alternatives(self, row, statement, original, dialect, droppable=True):
-        """The mutants of one statement that compile: (number, code)."""
+        """Return the mutants of one statement, on this row, that compile: (number, mutated statement).
+
+        `original` is its code. A statement that is not `droppable`, a declaration, cannot be left out.
+        """
         found = [(path, node) for path, node in changes(statement, dialect) if droppable or path]
         if not found and not droppable:  # the value of a declaration: twice as large, or a wrong pointer
             value = statement.value
@@ -866,7 +908,7 @@ class Instrumented:
         return result
 
     def line(self, row, indent, code):
-        """The rows that stand for one logical line, each with the number of the mutant on it; None: as it is."""
+        """Return the rows that stand for one logical line of code, each with the number of the mutant on it; None: as it is."""
         plain = Dialect(True, self.dialect.pointers)
         if match := DECLARATION.match(code):
             if "=" not in code:
@@ -917,12 +959,13 @@ class Instrumented:
 
     @staticmethod
     def bounds(statement):
+        """Return start, stop and step of the range of a loop, as text."""
         args = [decode(ast.unparse(arg)) for arg in statement.iter.args]
         return (*(["0", *args] if len(args) == 1 else args), "1")[:3]
 
 
 def core_files(tree):
-    """(group, path, whether it is the group's first), for every file of the core."""
+    """Yield (group, path, whether it is the group's first), for every file of the core."""
     for group, patterns in CORE_FILES.items():
         paths = [path for pattern in patterns for path in sorted((tree / "fastbptt").glob(pattern))]
         for path in paths:
@@ -930,6 +973,7 @@ def core_files(tree):
 
 
 def keep_originals(tree):
+    """Copy the core's sources to the folder `original` of the tree, from which `instrument` reads them."""
     for _, path, _ in core_files(tree):
         kept = tree / "original" / path.relative_to(tree / "fastbptt")
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -937,7 +981,7 @@ def keep_originals(tree):
 
 
 def instrument(tree, without):
-    """Rewrite the core's sources in the copy; every mutant but those left out."""
+    """Rewrite the core's sources in the tree with all mutants but those in `without`."""
     mutants, bare, numbers, unknown, number = [], [], {}, {}, 0
     for group, path, first in core_files(tree):
         name = path.relative_to(tree / "fastbptt").as_posix()
@@ -961,7 +1005,7 @@ def instrument(tree, without):
 
 
 def build(tree):
-    """The instrumented build. Returns the mutants, the statements that have none, and how many did not compile."""
+    """Build the instrumented core. Return the mutants, the statements that have none, and how many did not compile."""
     keep_originals(tree)
     without = set()
     environment = {**os.environ, "FASTBPTT_CFLAGS": "-O1 -w"}
@@ -989,6 +1033,7 @@ class Child:
     """A fork that runs some tests under one mutant and reports through a pipe."""
 
     def __init__(self, runner, mutant, order):
+        """Start the fork, which runs the tests `order` (indices) under the mutant."""
         self.mutant, self.order, self.at, self.since = mutant, order, None, time.monotonic()
         self.failed, self.passed, self.buffer, self.finished, self.hung = [], {}, b"", False, False
         read, write = os.pipe()
@@ -1005,7 +1050,7 @@ class Child:
         self.pipe = read
 
     def read(self):
-        """Take in what has come; whether the fork has ended."""
+        """Read what the fork has written, and return whether it has ended."""
         data = os.read(self.pipe, 65536)
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         for line in lines:
@@ -1029,10 +1074,12 @@ class Runner:
     """A pytest plugin: collects once, and instead of running the tests runs them for each mutant in a fork."""
 
     def __init__(self, modules, mutants, jobs):
-        self.modules, self.mutants, self.jobs, self.say = module, mutants, jobs, None
+        """Run `mutants` in at most `jobs` processes at once. `modules` are the syntax trees of the reference by name."""
+        self.modules, self.mutants, self.jobs, self.say = modules, mutants, jobs, None
         self.baseline_failures = []
 
     def pytest_runtestloop(self, session):
+        """Run all tests without a mutant, then each mutant's tests. pytest calls it in place of its own loop."""
         self.items = [item for item in session.items if OF_INPUTS.search(item.nodeid.split("/")[-1])]
         self.names = [re.sub(r"^[^:]*/", "", item.nodeid) for item in self.items]  # without the folder
         session.config._tmp_path_factory.getbasetemp()  # once, before the forks
@@ -1057,15 +1104,17 @@ class Runner:
         return True
 
     def whole(self, mutant, order):
+        """Return a function that starts the fork for a mutant and these tests."""
         return lambda: Child(self, mutant, order)
 
     def order(self, mutant):
-        """The likely tests first, then file by file, quick ones before slow ones."""
+        """Return the tests to run for a mutant: the likely ones first, then file by file, quick ones before slow ones."""
         core = mutant.number > 0
         likely = [name for place, statement, names in LIKELY if fnmatch.fnmatchcase(mutant.place, place)
                   and fnmatch.fnmatchcase(f"{mutant.original} {mutant.mutated}", statement) for name in names]
 
         def key(k):
+            """Return the sort key of a test."""
             file, test = self.names[k].split("::", 1)
             rank = next((j for j, name in enumerate(likely) if name in test), len(likely))
             return rank, TEST_FILES.index(file), self.time[k]
@@ -1080,7 +1129,10 @@ class Runner:
         return sorted(allowed, key=key)
 
     def watch(self, waiting):
-        """Keep `jobs` forks running; yield each mutant with its last fork once its fate is known."""
+        """Keep `jobs` forks running; yield each mutant with its last fork once its fate is known.
+
+        `waiting` has pairs of a mutant and the function that starts its fork.
+        """
         waiting, running = list(waiting), []
         while waiting or running:
             while waiting and len(running) < self.jobs:
@@ -1115,7 +1167,7 @@ class Runner:
                 yield mutant, child
 
     def child(self, mutant, order, pipe):
-        """In the fork: switch the mutant on, run the tests in order, stop at the first that fails."""
+        """Run in the fork: switch the mutant on, run the tests in order, stop at the first that fails. Report to `pipe`."""
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nothing, stream)
@@ -1137,10 +1189,12 @@ class Runner:
         os.write(pipe, b"done\n")
 
     def pytest_runtest_logreport(self, report):
+        """Keep the outcome of a part of a test. pytest calls it."""
         self.outcomes.append(report.outcome)
 
 
 def switch_on(modules, mutant):
+    """Let the core, or the reference, compute as the mutant does."""
     from fastbptt import _core
     from fastbptt.kernels import blas as _blas
 
@@ -1159,7 +1213,7 @@ def switch_on(modules, mutant):
 
 
 def reason_for(mutant):
-    """The entry of EQUIVALENT for a mutant, or None."""
+    """Return the entry of EQUIVALENT for a mutant, or None."""
     for key in EQUIVALENT:
         if all(fnmatch.fnmatchcase(text, pattern) for text, pattern in
                zip((mutant.place, mutant.original, mutant.mutated), key)):
@@ -1168,6 +1222,7 @@ def reason_for(mutant):
 
 
 def main():
+    """Run the command in a copy of the source folder, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--reference", action="store_true", help="only the reference")
     parser.add_argument("--core", action="store_true", help="only the compiled core")
@@ -1187,6 +1242,10 @@ def main():
 
 
 def run(arguments, tree, with_reference, with_core, begin):
+    """Make the mutants in the copy `tree`, run the tests under each, print their fates, and return whether any survived.
+
+    `with_reference` and `with_core` say which parts are mutated. `begin` is the time at which the command began.
+    """
     modules, mutants, bare = reference_mutants(tree)
     if not with_reference:
         mutants, bare = [], []
@@ -1229,6 +1288,7 @@ def run(arguments, tree, with_reference, with_core, begin):
     used, count = set(), dict.fromkeys(("test", "crash", "equivalent", "survived", "wrongly listed"), 0)
 
     def say(mutant):
+        """Count a mutant whose fate is known, and print it."""
         key = reason_for(mutant)
         if mutant.outcome == "survived" and key:
             mutant.outcome, mutant.reason = "equivalent", EQUIVALENT[key]
@@ -1277,6 +1337,7 @@ def run(arguments, tree, with_reference, with_core, begin):
 
 
 def spoken(stream, say, mutant):
+    """Call say(mutant) with `stream` as sys.stdout, because pytest runs with another one."""
     before, sys.stdout = sys.stdout, stream
     try:
         say(mutant)

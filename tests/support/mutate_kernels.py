@@ -206,6 +206,7 @@ class Token:
 
     @property
     def end(self):
+        """Return the position behind the token."""
         return self.begin + len(self.text)
 
 
@@ -222,11 +223,12 @@ class Mutant:
     words: str = ""
 
     def __str__(self):
+        """Return file, line, place, original and mutated code as one line."""
         return f"{self.file}:{self.line}  {self.place}  {self.original}  ->  {self.mutated}"
 
 
 def pieces(text):
-    """(name, begin, end, bits) of every function's body and every macro's, and the types that it is compiled for."""
+    """Yield (name, begin, end, bits) of every function's body and every macro's, and the types that it is compiled for."""
     bits, skipped, name, body = (32, 64), False, None, 0
     position, continued = 0, False
     for line in text.splitlines(keepends=True):
@@ -264,7 +266,7 @@ def pieces(text):
 
 
 def tokens_of(text):
-    """Name and types of each run of lines that belong together, with its tokens."""
+    """Yield name, types and tokens of each run of lines that belong together."""
     runs = []
     for name, begin, end, bits in pieces(text):
         if runs and runs[-1][0] == name and runs[-1][3] == bits and runs[-1][2] == begin:
@@ -280,6 +282,7 @@ class Run:
     """A run of tokens: where operands, arguments and statements begin and end. Positions count tokens."""
 
     def __init__(self, tokens):
+        """Find the partner of each bracket among the tokens: `pair` maps the index of one to that of the other."""
         self.tokens, self.pair, opened = tokens, {}, []
         for i, token in enumerate(tokens):
             if token.text in ("(", "[", "{"):
@@ -289,14 +292,16 @@ class Run:
                 self.pair[self.pair[i]] = i
 
     def text(self, i):
+        """Return the text of token i, or "" beyond either end."""
         return self.tokens[i].text if 0 <= i < len(self.tokens) else ""
 
     def cast(self, i):
-        """Whether token i closes a cast."""
+        """Return whether token i closes a cast."""
         return self.text(i) == ")" and i in self.pair and all(
             token.text in TYPES or token.text == "*" for token in self.tokens[self.pair[i] + 1:i])
 
     def operand_ends(self, i):
+        """Return whether an operand ends with token i, so that the operator behind it has two operands."""
         if i < 0:
             return False
         token = self.tokens[i]
@@ -304,14 +309,14 @@ class Run:
                 or (token.kind == "word" and token.text not in TYPES | HEADS))
 
     def indexes(self, i):
-        """Whether token i stands in an index, an address or a bound."""
+        """Return whether token i stands in an index, an address or a bound."""
         return any(opened < i < self.pair[opened] for opened in self.pair if self.text(opened) == "["
                    or (self.text(opened) == "(" and self.text(opened - 1) in ("LOAD", "STORE", "for", "MIN"))
                    or (self.text(opened) == "(" and self.text(self.pair.get(opened - 1, 0) - 1) == "NAME"
                        and self.text(opened - 2) in DRIVEN))
 
     def right(self, i, products):
-        """Behind the operand that begins after token i."""
+        """Return the index behind the operand that begins after token i. With `products`, factors belong to the operand."""
         i += 1
         while True:
             while self.text(i) in ("-", "!", "~", "*", "&") or self.cast(self.pair.get(i, -1)):
@@ -325,7 +330,7 @@ class Run:
             return i
 
     def arguments(self, i):
-        """The arguments in the parenthesis that token i opens: (first token, token behind) of each."""
+        """Return the arguments in the parenthesis that token i opens: (first token, token behind) of each."""
         found, begin, j = [], i + 1, i + 1
         while j < self.pair[i]:
             if self.text(j) == ",":
@@ -336,7 +341,7 @@ class Run:
 
 
 def changed(number, before, behind):
-    """What may wrongly stand in place of a constant."""
+    """Return what may wrongly stand in place of a constant, between the tokens `before` and `behind`; None for nothing."""
     if number.startswith("0x") or (behind == "/" and float(number.rstrip("f")) == 1):  # the 1 of a coefficient 1 / 3
         return None
     if re.fullmatch(r"\d+\.0f?", number):  # a bound, of which a little less is wrong
@@ -347,7 +352,7 @@ def changed(number, before, behind):
 
 
 def variants(run, source):
-    """(begin, end, text that stands there instead) of every fault."""
+    """Yield (begin, end, text that stands there instead) of every fault in a Run of the source."""
     tokens = run.tokens
     at = lambda i: tokens[i].begin if i < len(tokens) else tokens[-1].end  # noqa: E731
     until = lambda i: tokens[i - 1].end  # noqa: E731
@@ -405,19 +410,22 @@ def variants(run, source):
 
 
 def in_header(run, i):
-    """Whether token i stands in the parenthesis of a loop."""
+    """Return whether token i stands in the parenthesis of a loop."""
     return any(opened < i < run.pair[opened] for opened in run.pair if run.text(opened) == "("
                and run.text(opened - 1) == "for")
 
 
 def initializer(run, i):
-    """Whether the brace that is token i holds numbers."""
+    """Return whether the brace that is token i holds numbers."""
     opened = min(i, run.pair.get(i, i))
     return run.text(opened - 1) in ("=", ",", "{", "(")
 
 
 def shown(text, begin, end, other):
-    """The lines that hold begin ... end, as they are and as they become, without comments and spaces in a row."""
+    """Return the lines that hold begin ... end, as they are and as they become with `other` there.
+
+    They are without comments and spaces in a row.
+    """
     first, last = text.rfind("\n", 0, begin) + 1, text.find("\n", end)
     return [re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/|/\*.*|\\$", "", line, flags=re.MULTILINE)).strip()
             for line in (text[first:last], text[first:begin] + other + text[end:last])]
@@ -431,6 +439,7 @@ def sources():
 
 
 def mutants_of(file, text):
+    """Return the mutants of a file, a list of Mutant."""
     made = []
     for name, bits, tokens in tokens_of(text):
         for begin, end, other in variants(Run(tokens), text):
@@ -442,7 +451,7 @@ def mutants_of(file, text):
 
 
 def reason_for(mutant):
-    """The entry of EQUIVALENT for a mutant, or None."""
+    """Return the entry of EQUIVALENT for a mutant, or None."""
     for key in EQUIVALENT:
         if all(fnmatch.fnmatchcase(text, pattern) for text, pattern in
                zip((mutant.place, mutant.original, mutant.mutated), key)):
@@ -456,7 +465,10 @@ def reason_for(mutant):
 
 
 def one_set(text, bits):
-    """sets/set.h (its text) as the file of SET for one real type, and what chooses it. The other type's verbs are NULL."""
+    """Return sets/set.h (its text) as the file of SET for one real type, and what chooses it.
+
+    The other type's verbs are NULL.
+    """
     text = text.replace(f'#define BITS {96 - bits}\n#include "simd.h"\n', "")
     table = re.search(r"extern const fastbptt_kernels TABLE.*?\n};\n", text, re.DOTALL)[0]
     macros = re.search(r"#define SET .*?(?=#include)", (PACKAGE / "kernels" / "sets" / f"{SET}.c").read_text(), re.DOTALL)[0]
@@ -475,6 +487,7 @@ class Workshop:
     """A temporary folder in which programs are made of mutated sources, and run."""
 
     def __init__(self, folder):
+        """Copy the sources to the folder, and compile the harness."""
         self.folder = folder
         self.sources = sources()
         shutil.copy(PACKAGE / "kernels" / "kernels.h", folder)
@@ -509,7 +522,10 @@ class Workshop:
         return folder / "program" if compiled.returncode == 0 else None
 
     def run(self, program, bits, limit):
-        """None if the harness passes, else the words for how it fails."""
+        """Return None if the harness passes, else the words for how it fails.
+
+        `program` is the compiled harness, `bits` selects the real type, and `limit` is in seconds.
+        """
         child = subprocess.Popen([program, SET, str(bits)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                  errors="replace")
         try:
@@ -529,10 +545,11 @@ class Workshop:
         return failed[1] if failed else f"{report[1] if report else 'a crash'} in {self.case(err)}"
 
     def case(self, err):
+        """Return the case in which the harness stopped, from its standard error."""
         return (re.findall(r"^STOPPED: (.*)", err, re.MULTILINE) or ["an unknown case"])[-1]
 
     def baseline(self):
-        """How long the harness takes without a mutant: five times that, and it hangs."""
+        """Measure how long the harness takes without a mutant: five times that, and it hangs."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             self.write(Path(folder))
             for flags, bits in STAGES:
@@ -544,7 +561,7 @@ class Workshop:
                 self.limit[flags, bits] = 5 * (time.monotonic() - begin)
 
     def judge(self, mutant):
-        """Find out the fate of a mutant."""
+        """Set the outcome of a mutant by compiling and running it, and return the mutant."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             self.write(Path(folder))
             for flags, bits in STAGES:
@@ -563,6 +580,7 @@ class Workshop:
 
 
 def main():
+    """Run the command, and return whether a mutant survived."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("-k", metavar="PATTERN", default="", help="only functions and macros with PATTERN in the name")

@@ -53,13 +53,14 @@ print(time.perf_counter() - middle, middle - begin)
 
 
 def expect(condition, words):
+    """Print whether a condition holds, in these words, and record it in `failures` if not."""
     print(f"{'passed' if condition else 'FAILED'}: {words}", flush=True)
     if not condition:
         failures.append(words)
 
 
 def run(*command, env=None, cwd=None):
-    """Standard output and standard error of a command; its failure ends the program."""
+    """Return standard output and standard error of a command; its failure ends the program."""
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=cwd, env=env)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
@@ -67,7 +68,7 @@ def run(*command, env=None, cwd=None):
 
 
 def environment(folder, python, *packages):
-    """The Python of a fresh virtual environment."""
+    """Make a virtual environment in the folder by this Python, with these packages, and return its own Python."""
     run(python, "-m", "venv", folder)
     if packages:
         run(folder / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages)
@@ -75,7 +76,10 @@ def environment(folder, python, *packages):
 
 
 def built(work, python):
-    """(sdist, repaired wheel)"""
+    """Build the package from the committed files, and return the paths of the sdist and the repaired wheel.
+
+    It works in the folder `work`.
+    """
     source = work / "source"
     source.mkdir()
     archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], capture_output=True, check=True).stdout
@@ -95,11 +99,12 @@ def built(work, python):
 
 
 def about_the_index(line):
-    """Whether pip speaks of its package index or of the user, not of the package."""
+    """Return whether a warning of pip is about its package index or the user, not about the package."""
     return "Location" in line or "root" in line
 
 
 def look_into(sdist, wheel):
+    """Check size and contents of the wheel, and that the sdist holds every file of the repository."""
     with zipfile.ZipFile(wheel) as archive:
         members = archive.infolist()
     names = [member.filename for member in members]
@@ -121,7 +126,10 @@ def look_into(sdist, wheel):
 
 
 def use(work, wheel, python):
-    """The wheel where no compiler can be found: smoke test and time of import."""
+    """Install the wheel where no compiler can be found, run the smoke test, and check the time of import.
+
+    It works in the folder `work`.
+    """
     fresh = environment(work / "fresh", python)
     log = run(fresh, "-m", "pip", "install", "--disable-pip-version-check", "--only-binary", ":all:", wheel,
               env={"PATH": "/nowhere", "CC": "/bin/false", "HOME": str(work)})
@@ -134,7 +142,7 @@ def use(work, wheel, python):
 
 
 def types(work, wheel, python):
-    """stubtest on the compiled modules, mypy on the package."""
+    """Run stubtest on the compiled modules, and mypy on a user's program."""
     typed = environment(work / "typed", python, wheel, "mypy")
     source = work / "source"
     config = ("--mypy-config-file", source / "pyproject.toml")
@@ -147,7 +155,7 @@ def types(work, wheel, python):
 
 
 def installed_from_source(work, sdist, python):
-    """`pip install .` as README says it, from the sdist; the compiler's own words too."""
+    """Run `pip install .` as README says it, from the sdist, and check that neither pip nor the compiler warns."""
     source = environment(work / "from-source", python)
     with tarfile.open(sdist) as archive:
         archive.extractall(work / "unpacked", filter="data")
@@ -160,7 +168,7 @@ def installed_from_source(work, sdist, python):
 
 
 def other(work, sdist, python):
-    """A part of the tests under another interpreter."""
+    """Run a part of the tests under another interpreter."""
     version = run(python, "-c", "import sys; print(sys.version.split()[0] + sys.abiflags)").strip()  # t: free-threaded
     name = work / f"python-{version}"
     there = environment(name, python, "pytest", "hypothesis", sdist)
@@ -180,7 +188,9 @@ def other(work, sdist, python):
 
 
 def main():
+    """Run all checks, and return the exit code."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # setuptools warns of it
+    os.environ.setdefault("FASTBPTT_TESTS", "instances")  # a plain run takes only a part of them
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="+", default=[], help="other interpreters")
     parser.add_argument("--keep", type=Path, help="a folder for the sdist and the wheel")

@@ -15,7 +15,7 @@ SUPPORT = TESTS / "support"
 
 
 def find_package():
-    """Whether there is a compiled package to import, once the source folder is off the path where it has none.
+    """Return whether there is a compiled package to import, once the source folder is off the path if it has none.
 
     `python -m pytest` and `python -m tests.reliability` put this folder's sources before the installed package. They serve
     only where built in place.
@@ -26,7 +26,7 @@ def find_package():
 
 
 def run_python(script, *arguments, environment=None, timeout=300, options=()):
-    """What became of `python -c script arguments`. environment: all that it gets, in place of this process's."""
+    """Return the result of `python -c script arguments`. environment: all that it gets, in place of this process's."""
     environment = {**(os.environ if environment is None else environment), "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run([sys.executable, "-P", *options, "-c", script, *map(str, arguments)], capture_output=True, text=True,
                           timeout=timeout, env=environment)

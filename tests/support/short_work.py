@@ -21,17 +21,19 @@ DTYPES = ("float32", "float64")
 
 
 def work(function):
+    """Register a function as a piece of work, under its name."""
     WORK[function.__name__.replace("_", "-")] = function
     return function
 
 
 def threads_work(function):
+    """Register a function as work that eight threads do at once, under its name."""
     THREADS[function.__name__.replace("_", "-")] = function
     return function
 
 
 def seen(value):
-    """Look at every number of a result."""
+    """Look at every number of a result, so that a tool notices one that was never written."""
     if isinstance(value, dict):
         value = tuple(value.values())
     if hasattr(value, "rates"):  # what `forward` returns with return_states=True
@@ -44,7 +46,7 @@ def seen(value):
 
 
 def data(net, T=7, B=13, seed=0, labels=False):
-    """X, D and what else a batch may have."""
+    """Return X, D and a dict of what else a batch may have."""
     rng = np.random.default_rng(seed)
     rows = (B,) if net.output == "last" else (T, B)
     X = rng.integers(0, net.input_size, (T, B)) if net.one_hot else rng.standard_normal((T, B, net.input_size))
@@ -55,12 +57,14 @@ def data(net, T=7, B=13, seed=0, labels=False):
             "lengths": rng.integers(net.output == "last", T, B, endpoint=True),
             "resets": rng.random((T, B)) < 0.1}
     if isinstance(net.hidden_size, int):
-        more["initial_state"] = rng.standard_normal((B, net.hidden_size)).astype(net.dtype)
+        width = net.hidden_size * (2 if net.cell == "lstm" else 1)
+        more["initial_state"] = rng.standard_normal((B, width)).astype(net.dtype)
     as_type = lambda a: a.astype(net.dtype) if a.dtype.kind == "f" else a  # noqa: E731
     return as_type(X), as_type(D), more
 
 
 def network(H=13, I=5, O=3, shards=True, **options):  # noqa: E741
+    """Return a network with these sizes. With `shards`, even small batches are divided into shards."""
     net = RNN(I, H, O, random_state=0, **options)
     if shards:
         net._engines["core"].shard_work = 1
@@ -69,7 +73,7 @@ def network(H=13, I=5, O=3, shards=True, **options):  # noqa: E741
 
 @work
 def heads():
-    """Every loss and activation, with and without weights, lengths and resets, in shards."""
+    """Compute every loss and activation, with and without weights, lengths and resets, in shards."""
     heads = [("squared_error", "identity", "tanh"), ("absolute_error", "softmax", "relu"), ("huber", "tanh", "sigmoid"),
              (("quantile", (0.25, 0.75)), "exp", "softplus"), ("binary_cross_entropy", "sigmoid", "leaky_relu"),
              ("cross_entropy", "softmax", "elu"), ("poisson", "exp", "softsign"),
@@ -89,7 +93,7 @@ def heads():
 
 @work
 def sizes():
-    """Tails of vectors, packed factors, several blocks of time."""
+    """Compute sizes with tails of vectors, packed factors and several blocks of time."""
     for dtype in DTYPES:
         for T, B, I, H, O in (  # noqa: E741
                 (1, 1, 1, 1, 1), (3, 2, 17, 33, 9), (2, 65, 3, 7, 1), (300, 3, 2, 16, 2), (2, 30, 40, 300, 3)):
@@ -101,7 +105,7 @@ def sizes():
 
 @work
 def options():
-    """Truncation, memory limits, leaky units, draws, penalties, maps, ids, layers."""
+    """Compute truncation, memory limits, leaky units, draws, penalties, maps, category indices and layers."""
     for dtype in DTYPES:
         for settings in ({"leak": 0.3}, {"leak": 0.3, "leak_form": "current", "noise_std": 0.1}, {"one_hot": True},
                          {"recurrent_dropout": 0.3, "input_noise_std": 0.1}, {"output": "last"}, {"omega": 0.1},
@@ -123,8 +127,30 @@ def options():
 
 
 @work
+def gates():
+    """GRU and LSTM: rows of one and of several vectors, one row and several, and what the engine does around the kernels."""
+    for dtype in DTYPES:
+        for cell in ({"cell": "gru"}, {"cell": "gru", "reset_after": False}, {"cell": "lstm"}):
+            for H, B in ((3, 1), (16, 1), (13, 5), (16, 5)):
+                net = network(H, dtype=dtype, learn_initial_state=H == 13, **cell)
+                X, D, more = data(net, B=B)
+                seen(net.loss_and_gradients(X, D, input_gradient=True, initial_state_gradient=True, **more))
+                more.pop("initial_state")
+                seen(net.loss_and_gradients(X, D, tbptt=(2, 3), **more))
+            for settings in ({"one_hot": True}, {"recurrent_dropout": 0.3}, {"output": "last"}, {"bias": False}):
+                net = network(dtype=dtype, **settings, **cell)
+                X, D, more = data(net, B=5)
+                seen(net.loss_and_gradients(X, D, memory_limit="auto", dropout=net.recurrent_dropout > 0, **more))
+            y, state = net.step(X[0])
+            seen((y, state, net.gradient_terms(X, D, 2)))
+            seen(net.forward(X, state, return_states=True)[2].S)
+            net.fit(X, D, epochs=2, batch_size=2, tbptt=(2, 4), n_threads=2)
+            seen(net.theta)
+
+
+@work
 def training():
-    """Fits by every rule, whole and truncated; streams, steps, closed loops."""
+    """Train by every rule, whole and truncated; compute streams, steps and closed loops."""
     for dtype in DTYPES:
         for optimizer in ("sgd", "rmsprop", "adagrad", "adam", "adamw"):
             net = network(dtype=dtype)
@@ -147,6 +173,7 @@ def training():
 
 @work
 def populations():
+    """Train and evaluate populations, with and without weights and lengths."""
     for dtype in DTYPES:
         for n, options in ((5, {}), (19, {"loss": "cross_entropy", "output_activation": "softmax"})):
             population = Population(n, 3, 6, 2, dtype=dtype, random_state=0, **options)
@@ -159,7 +186,7 @@ def populations():
 
 @work
 def c_interface():
-    """By the C interface, each operation in exactly the memory it asks for."""
+    """Call the C interface, each operation in exactly the memory it asks for."""
     from embedding import Network
 
     for dtype in DTYPES:
@@ -177,10 +204,11 @@ def c_interface():
 
 
 def at_once(function, threads=8):
-    """function(k) in threads k = 0, 1, ... which begin together; what they return."""
+    """Return a list of function(k) for threads k = 0, 1, ... which begin together."""
     begin, results = threading.Barrier(threads), [None] * threads
 
     def run(k):
+        """Keep function(k) as soon as all threads are here."""
         begin.wait()
         results[k] = function(k)
 
@@ -193,15 +221,16 @@ def at_once(function, threads=8):
 
 
 def bits(value):
-    if hasattr(value, "rates"):
-        value = value.S, value.rates
+    """Return a result with the bytes of each array in its place, to compare results exactly."""
+    if hasattr(value, "S"):
+        value = value.S, getattr(value, "rates", None)
     if isinstance(value, dict):
         value = tuple(value.values())
     return tuple(map(bits, value)) if isinstance(value, (tuple, list)) else np.asarray(value).tobytes()
 
 
 def same_as_alone(function, threads=8):
-    """function(k) gives in each thread what it gives alone, by its bits; it is called three times."""
+    """Assert that function(k) gives in each thread the bits that it gives alone; it is called three times."""
     alone = [bits(function(k)) for k in range(threads)]
     found = at_once(lambda k: [bits(function(k)) for _ in range(3)], threads)
     assert found == [[one] * 3 for one in alone], "other bits than alone"
@@ -209,9 +238,9 @@ def same_as_alone(function, threads=8):
 
 @threads_work
 def one_network():
-    """Everything that leaves a network as it is, on one of them, by turns and with threads of its own."""
+    """Make every call that leaves a network as it is, on one network, by turns and with threads of its own."""
     for dtype in DTYPES:
-        for settings in ({}, {"leak": 0.5, "l2": 1e-3}, {"omega": 0.1}):
+        for settings in ({}, {"leak": 0.5, "l2": 1e-3}, {"omega": 0.1}, {"cell": "gru"}, {"cell": "lstm"}):
             net = network(dtype=dtype, **settings)
             X, D, more = data(net)
             calls = [lambda n: net.loss_and_gradients(X, D, n_threads=n, **more),
@@ -228,10 +257,11 @@ def one_network():
 
 @threads_work
 def one_each():
-    """Calls and fits of a network in each thread, on the same data."""
+    """Make calls and fits of a network in each thread, on the same data."""
     for dtype in DTYPES:
         for options in ({}, {"tbptt": (2, 3)}):
             def fitted(k):
+                """Return the parameters of a network after a fit and a step in thread k."""
                 net = network(dtype=dtype, recurrent_dropout=0.1 * (k % 2))
                 X, D = shared[:2]
                 net.fit(X, D, epochs=2, batch_size=8, optimizer=("sgd", "adam")[k // 4], n_threads=1 + k % 3, **options)
@@ -244,8 +274,10 @@ def one_each():
 
 @threads_work
 def populations_at_once():
+    """Train a population in each thread, and evaluate one population in all threads."""
     for dtype in DTYPES:
         def fitted(k):
+            """Return the parameters of a population after a fit in thread k."""
             population = Population(9, 3, 6, 2, dtype=dtype, random_state=k)
             population.fit(*shared[:2], epochs=2, batch_size=4, n_threads=1 + k % 2)
             return population.theta
@@ -258,7 +290,7 @@ def populations_at_once():
 
 @threads_work
 def one_plan():
-    """One plan and one batch of the C interface, scratch of each thread's own."""
+    """Compute with one plan and one batch of the C interface in all threads, each with its own scratch."""
     from embedding import Network
 
     for dtype in DTYPES:
@@ -268,6 +300,7 @@ def one_plan():
         alone = bits(first.loss_and_gradients())
 
         def of_thread(k):
+            """Return the bits of three calls, which are the same in every thread k."""
             call = Network(net, X, D)
             call.plan, call.batch = first.plan, first.batch
             return [bits(call.loss_and_gradients()) for _ in range(3)]
@@ -276,6 +309,7 @@ def one_plan():
 
 
 def main(names):
+    """Do the work with these names, or all work of one thread."""
     begin = time.monotonic()
     _workers.set_times(wake_ns=0)  # helpers come to short calls, too
     for name in names or WORK:

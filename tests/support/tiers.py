@@ -1,14 +1,13 @@
 """Which tests a run takes.
 
 quick     `python -m pytest -m quick`: tests with the mark `quick`. They call a function of every module of fastbptt.
-plain     `python -m pytest`: every test without the mark `thorough`, but of the instances of a test with the mark `share(n)`
-          one in n.
+plain     `python -m pytest`: every test without the mark `thorough`, but of each test at most MOST instances, and one in n of a
+          test with the mark `share(n)`. They are those with the most different values of each parameter.
 instances FASTBPTT_TESTS=instances: every test and every instance. CI takes them with each kernel set and each special build.
 all       FASTBPTT_TESTS=all: every instance, and the tests that are skipped otherwise (`cases.ALL`).
 
-A mark `share` is for a test whose instances repeat one computation with other options, a mark `thorough` for one that takes
-long and whose subject a shorter test covers. A run that names a test by its id
-(`file::test`) takes what it names.
+A mark `share` is for a test whose instances take long, a mark `thorough` for one that takes long by itself: about half a second
+or more. CI runs them all. A run that names a test by its id (`file::test`) takes what it names.
 """
 
 import ast
@@ -20,21 +19,47 @@ from collections import defaultdict
 from pathlib import Path
 
 
+MOST = 4  # instances of one test
+
+
 def left_out(items):
-    """Return the items that a plain run leaves out. Which instances it takes follows from their names alone."""
+    """Return the items that a plain run leaves out. Which instances it takes follows from their names and parameters alone."""
     instances = defaultdict(list)
     for item in items:
         mark = item.get_closest_marker("share")
-        if mark is not None:
-            instances[item.nodeid.partition("[")[0], mark.args[0]].append(item)
+        instances[item.nodeid.partition("[")[0], 1 if mark is None else mark.args[0]].append(item)
     found = {item for item in items if item.get_closest_marker("thorough") is not None}
     for (_, n), group in instances.items():
-        group.sort(key=lambda item: zlib.crc32(item.nodeid.rpartition("/")[2].encode()))
-        found |= set(group[-(-len(group) // n):])
+        found |= set(group) - set(various(group, min(-(-len(group) // n), MOST)))
     return found
 
 
+def various(group, count):
+    """Return `count` instances of a test, one after the other the one that brings most new values of parameters.
+
+    Of those that bring as many, the first by a checksum of the name. If no value is new any more, all count as new again.
+    """
+    if len(group) <= count:
+        return group
+    by_name = sorted(group, key=lambda item: zlib.crc32(item.nodeid.rpartition("/")[2].encode()))
+    left = {item: values_of(item) for item in by_name}
+    taken, seen = [], set()
+    while len(taken) < count:
+        best = max(left, key=lambda item: len(left[item] - seen))
+        seen = seen | left[best] if left[best] - seen else left[best]
+        taken.append(best)
+        del left[best]
+    return taken
+
+
+def values_of(item):
+    """Return the parameters of an instance with their values, as a set of hashable pairs."""
+    call = getattr(item, "callspec", None)
+    return set() if call is None else {(name, id(value)) for name, value in call.params.items()}
+
+
 def takes_all(config):
+    """Return whether a run takes every test: by FASTBPTT_TESTS, or because it names a test."""
     return os.environ.get("FASTBPTT_TESTS") in ("instances", "all") or any("::" in each for each in config.args)
 
 
@@ -59,13 +84,16 @@ class Calls:
     """
 
     def __init__(self, package):
+        """Find the modules of the package's folder that have a function."""
         self.unseen = {str(path) for path in Path(package).rglob("*.py") if has_function(path.read_text(encoding="utf-8"))}
 
     def watch(self):
+        """Let Python call `see` for every call while modules are unseen."""
         sys.setprofile(self.see if self.unseen else None)
         threading.setprofile(self.see if self.unseen else None)  # of threads that start from now on
 
     def see(self, frame, event, argument):
+        """Note the module of a called function as seen. Python's profile hook calls it."""
         if event == "call" and frame.f_code.co_filename in self.unseen and frame.f_code.co_name != "<module>":
             self.unseen.discard(frame.f_code.co_filename)
             self.watch()

@@ -6,7 +6,7 @@ from fastbptt import RNN
 
 
 def draw(seed, long=False):
-    """A network, and the arguments of loss_and_gradients, with every option that truncation can meet."""
+    """Return a network, and the arguments of loss_and_gradients, with every option that truncation can meet."""
     rng = np.random.default_rng(seed)
     T, B = (int(rng.integers(300, 900)), int(rng.integers(1, 5))) if long else (int(rng.integers(1, 25)), int(rng.integers(1, 20)))
     I, O, H = int(rng.integers(1, 8)), int(rng.integers(1, 8)), int(rng.choice([1, 4, 17]))  # noqa: E741

@@ -23,16 +23,17 @@ LIBRARIES = ("vgpreload", "libc.", "libc-", "libm.", "libm-", "libstdc++", "ld-l
 
 
 def frames(error):
-    """(function, path of its library) of each frame of the first stack, the innermost first."""
+    """Return (function, path of its library) of each frame of an error's first stack, the innermost first."""
     return [(frame.findtext("fn") or "?", frame.findtext("obj") or "?") for frame in error.find("stack").iter("frame")]
 
 
 def is_ours(path):
+    """Return whether a library is one of fastbptt's modules."""
     return "fastbptt" in Path(path).parts[-2:-1]
 
 
 def counts(error):
-    """Whether an error is not Python's own: the innermost frame that is in no library of C says whose it is."""
+    """Return whether an error is not Python's own: the innermost frame that is in no library of C says whose it is."""
     kind, stack = error.findtext("kind"), frames(error)
     paths = [path for _, path in stack if not Path(path).name.startswith(LIBRARIES)]
     owner = paths[0] if paths else "?"
@@ -44,7 +45,7 @@ def counts(error):
 
 
 def check(kernel_set, folder):
-    """The errors of one run that count, in words, and how many others there were."""
+    """Return the errors of one run that count, as text, and the number of the others."""
     path = Path(folder) / f"{kernel_set}.xml"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONMALLOC": "malloc",
                    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",
@@ -62,6 +63,7 @@ def check(kernel_set, folder):
 
 
 def main(sets):
+    """Run every kernel set, print its errors, and return the exit code."""
     if shutil.which("valgrind") is None:
         print("SKIPPED: valgrind is not here")
         return 0

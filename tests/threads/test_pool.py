@@ -41,6 +41,7 @@ def program(tmp_path_factory):
 
 
 @pytest.mark.quick
+@pytest.mark.share(5)
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_pool_keeps_its_promise(program, check):
     done = run(program, check)
@@ -64,7 +65,7 @@ def test_the_pool_has_no_data_race_and_no_bad_access(sanitizer, tmp_path):
         assert (done.returncode, done.stdout) == (0, f"{check} holds\n"), done.stdout + done.stderr
 
 
-@pytest.mark.share(4)
+@pytest.mark.thorough
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_the_pool_compiles_without_warnings(compiler, tmp_path):
     """By Clang, and for Windows by MinGW, where nothing is run."""

@@ -263,6 +263,7 @@ def test_the_cores_are_those_of_the_control_group(tmp_path):
     assert _threading.cores(quota) == _threading.cores("/no/such/file") >= 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("most", [1, 3])
 def test_only_so_many_products_are_in_blas_at_once(most):
     script = f"""

@@ -386,8 +386,8 @@ def test_a_warm_start_keeps_its_split():
     model = RNNRegressor(4, max_iter=2, batch_size=4, early_stopping=True, validation_fraction=0.3, warm_start=True,
                          random_state=0)
     seen = []
-    split = model._split
-    model._split = lambda data, entropy: seen.append(split(data, entropy)) or seen[-1]
+    split = model._split_off_validation
+    model._split_off_validation = lambda data, entropy: seen.append(split(data, entropy)) or seen[-1]
     for _ in range(3):
         model.fit(X, y)
     assert len({held[0].tobytes() for _, held in seen}) == 1
@@ -396,6 +396,7 @@ def test_a_warm_start_keeps_its_split():
 # ---- Many networks
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("kind", [{}, NOISY, {"hidden_size": (3, 2)}], ids=["lanes", "noise", "layers"])
 def test_each_network_of_a_population_goes_on_as_it_would_alone(kind, tmp_path):
     n, rng = 9, np.random.default_rng(0)
@@ -423,6 +424,7 @@ def test_each_network_of_a_population_goes_on_as_it_would_alone(kind, tmp_path):
             np.testing.assert_allclose(each[k].theta, net.theta, rtol=0, atol=1e-12 * abs(net.theta).max())
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("kind", [{}, NOISY, {"hidden_size": (3, 2)}], ids=["lanes", "noise", "layers"])
 def test_a_seed_starts_a_run_of_a_population_at_the_beginning_of_its_streams(kind):
     n, own = 9, list(range(9))
@@ -539,6 +541,7 @@ def batches_by_name(batch_size, rng):
     return fresh(batch_size, rng)
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("given", ["arrays", "batches"])
 def test_fit_many_goes_on_as_each_network_does_alone(given, tmp_path):
     def make():

@@ -14,6 +14,7 @@ from ranks import Communicator, World, run, share
 import fastbptt
 from fastbptt import RNN, optimizers, schedules
 from fastbptt._training import batches as _batches, loop as _loop, rank_run as _rank_run, ranks as _ranks
+from fastbptt.backends.arguments import Batch
 from fastbptt.threads import policy as _threading
 
 T, B, I, H, O = 6, 23, 3, 5, 2
@@ -83,6 +84,7 @@ RUNS = {
                                                           "output_activation": "softmax"}, {}),
     "maps": (("X", "D"), {"dale_ratio": 0.6, "autapses": False, "trainable": {"W_x": False}, "l2": 1e-2},
              {"optimizer": optimizers.AdamW(0.02, weight_decay=0.1)}),
+    "low rank": (("X", "D", "lengths"), {"rank": 2, "l2": 1e-2, "trainable": {"N": False}}, {}),
 }
 
 
@@ -520,7 +522,7 @@ def test_a_second_ctrl_c_does_not_wait():
 
 def test_ranks_that_share_cores_divide_them(monkeypatch):
     asked = []
-    monkeypatch.setattr(_threading, "said", lambda: None)
+    monkeypatch.setattr(_threading, "number_from_environment", lambda: None)
     monkeypatch.setattr(_threading, "default", lambda: 12)
     original = _rank_run.RankRun.__init__
 
@@ -543,6 +545,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_run_goes_on_from_the_checkpoint_that_rank_0_wrote(name, tmp_path):
     arrays = {each: data()[each] for each in ("X", "D", "weights")}
@@ -693,6 +696,6 @@ def test_spread_batches_have_a_sequence_of_each_run(count, batch_size):
 def test_each_rank_has_its_part_of_every_spread_batch():
     X = np.zeros((1, 100, 1))
     for first, B in ((0, 37), (37, 63)):
-        own = X[:, first:first + B], X[:, :B], None, None, None, None
+        own = Batch(X[:, first:first + B], X[:, :B])
         arrays = _batches.Arrays(own, "sequence", 20, "spread", entropy=1, stream=1, first=first, total=100)
         assert all(abs(len(arrays.rows(0, k)[0]) - 20 * B / 100) <= 1 for k in range(5))

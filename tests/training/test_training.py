@@ -240,7 +240,7 @@ def test_a_stretch_that_time_cuts_short_goes_on_where_it_was(monkeypatch):
     X, D = data()
     whole = network()
     whole.fit(X, D, epochs=3, batch_size=2)
-    monkeypatch.setattr(_loop, "AIR", 0.0)  # one update a stretch
+    monkeypatch.setattr(_loop, "STRETCH_SECONDS", 0.0)  # one update a stretch
     cut = network()
     cut.fit(X, D, epochs=3, batch_size=2)
     assert cut.theta.tobytes() == whole.theta.tobytes()
@@ -260,10 +260,10 @@ def test_stretches_of_many_epochs_are_those_of_one_epoch_each(options, tmp_path,
     one.fit(X, D, callbacks=[lambda record: None], **options)
     run, stretches = _loop.Stretch.run, []
     monkeypatch.setattr(_loop.Stretch, "run", lambda *given: stretches.append(given[5]) or run(*given))
-    monkeypatch.setattr(_loop, "AIR", 600)  # no stretch ends by its time
+    monkeypatch.setattr(_loop, "STRETCH_SECONDS", 600)  # no stretch ends by its time
     many.fit(X, D, **options)
     assert max(map(len, stretches)) == 1 if options.get("schedule") == "plateau" else len(stretches) < 50
-    monkeypatch.setattr(_loop, "AIR", 5e-4)  # they end anywhere
+    monkeypatch.setattr(_loop, "STRETCH_SECONDS", 5e-4)  # they end anywhere
     for end in ({"epochs": 1, "updates": None}, {"epochs": 20, "updates": None}, {}):
         cut.fit(X, D, **{**options, **end}, checkpoint=tmp_path / "run", resume=True)
     for net in (many, cut):
@@ -280,7 +280,7 @@ def test_orders_are_those_of_numpys_seed_sequence(seed):
     source = _batches.Arrays(Batch(X, D), "sequence", 5, True, entropy=seed, stream=3)
     for epoch in (0, 1, 70000, 2**32 - 1, 2**32, 2**63):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(3, epoch)))
-        assert source.rest(epoch, 0).tolist() == rng.permutation(B).tolist()
+        assert source.remaining(epoch, 0).tolist() == rng.permutation(B).tolist()
 
 
 @both_backends
@@ -535,6 +535,7 @@ def test_ctrl_c_with_patience_keeps_the_last_update_and_not_the_best():
     assert net.theta.tobytes() == thetas[81]
 
 
+@pytest.mark.share(2)
 @pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
 @both_backends
 def test_a_real_sigint_at_any_moment_leaves_a_whole_update(backend):
@@ -602,7 +603,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.share(3)
+@pytest.mark.thorough
 @compiled
 @pytest.mark.skipif(os.name != "posix", reason="signals of Windows reach a Python program in other ways")
 @pytest.mark.parametrize("operation", ["forward", "evaluate", "loss_and_gradients"])

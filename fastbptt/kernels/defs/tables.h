@@ -1,4 +1,5 @@
-/* The tables of activations, losses and update rules as arrays, for the names in Python and the checks of the C interface.
+/* The tables of activations, losses, update rules and cells as arrays, for the names in Python, the checks of the C interface
+ * and the sizes that kernels of cells need.
  *
  * The .def files contain the rows. A new column of a table becomes a member here.
  */
@@ -50,7 +51,7 @@ static const struct fastbptt_cell_row {
 #define FASTBPTT_STATE_FIRST FASTBPTT_FIRST
 #define FASTBPTT_STATE_SECOND FASTBPTT_SECOND
 #define FASTBPTT_STATE_BOTH FASTBPTT_BOTH_CARRIES
-#define CELL(CONSTANT, name, gates, carries, saves, direct, product, state) \
+#define CELL(CONSTANT, name, cell, gates, carries, saves, direct, product, state) \
     {#name, gates, carries, saves, direct, FASTBPTT_##product, FASTBPTT_STATE_##state, \
      gates + (FASTBPTT_##product == FASTBPTT_APART)},
 #include "cells.def"
@@ -64,7 +65,13 @@ enum {
 };
 
 /* Refuse to compile, by a negative array size, what kernels do not support: output activations whose slope reads the
- * pre-activation, because `error` writes Y in the place of Z, and rules with more than two slots. */
+ * pre-activation, because `error` writes Y in the place of Z, rules with more than two slots, and gated cells that save fewer
+ * numbers than they have slots, because `saves` first holds the pre-activations. */
+#define CELL(CONSTANT, ...)
+#define GATED_CELL(CONSTANT, name, cell, gates, carries, saves, direct, product, state) \
+    typedef char fastbptt_saves_of_##name##_do_not_hold_its_slots \
+        [saves >= gates + (FASTBPTT_##product == FASTBPTT_APART) && gates > 1 && direct ? 1 : -1];
+#include "cells.def"
 #define ACTIVATION(CONSTANT, name, layers, reads) \
     typedef char fastbptt_pre_activation_of_output_##name##_is_not_kept \
         [FASTBPTT_##reads == FASTBPTT_VALUE || FASTBPTT_##layers == FASTBPTT_HIDDEN ? 1 : -1];

@@ -10,7 +10,7 @@
  * Each set is a separate file, so that setup.py compiles the sets in parallel. All of them have the same compiler flags, because
  * the source selects the instruction set. Without GCC's vector types, or with FASTBPTT_NO_VECTORS, the files are empty.
  */
-#include "kernels.h"
+#include "defs/tables.h"
 
 #include <float.h>
 #include <math.h>
@@ -114,7 +114,8 @@ END_OF_TARGET
         JOIN(lanes_affine, set, bits), JOIN(lanes_affine_back, set, bits), JOIN(lanes_recur, set, bits), \
             JOIN(lanes_recur_back, set, bits), JOIN(lanes_output, set, bits), JOIN(lanes_error, set, bits), \
             JOIN(lanes_accumulate, set, bits), JOIN(lanes_column_sums, set, bits), JOIN(lanes_gather, set, bits), \
-            JOIN(lanes_scatter, set, bits), JOIN(lanes_update, set, bits) \
+            JOIN(lanes_scatter, set, bits), JOIN(lanes_update, set, bits), JOIN(lanes_gate, set, bits), \
+            JOIN(lanes_gate_back, set, bits) \
     }
 #define TABLE_(set) fastbptt_##set
 #define TABLE(set) TABLE_(set)

@@ -1,7 +1,8 @@
-/* The recurrence of cells of several gates, forward and backward: GRU and LSTM. Part of simd.h.
+/* The recurrence of cells of several gates, forward and backward. Part of simd.h.
  *
- * kernels.h has the equations, defs/cells.def what each cell saves. A row of `saves` and of delta is one block of ldh numbers per
- * slot. The slots are
+ * kernels.h has the equations, defs/cells.def the sizes of each cell. A row of `saves` and of delta is one block of ldh numbers
+ * per slot. The first slots of delta are those of the gates, in the order of W_s; only if a product is APART, the last gate
+ * comes first. `saves` begins with the same slots: on entry of a step they hold the gates' pre-activations. The slots are
  *
  *                  saves                       delta
  *     GRU          n, r, z, hn                 n, r, z, hn
@@ -9,7 +10,16 @@
  *     LSTM         i, f, g, o, g1(c), c before i, f, g, o
  *
  * where hn is the product of the last gate with W_s plus b_n. Both products of the GRU's last gate so adjoin those of the others.
- * A new cell of several gates gets a function for the step forward and one for the step back here.
+ *
+ * A new cell needs two functions here, which the row of the table calls by the cell's name. Both compute all rows of one step, and
+ * all cells have the same arguments:
+ *
+ *     NAME_step       from the pre-activations in `saves` to what the cell saves, to S, and to the second carry if it has one.
+ *                     If the product of the last gate is GATED, the slots of the other gates already hold their sigmoids.
+ *     NAME_step_back  from ∂E/∂S through the outputs and later products, in the first slot of delta, to delta. dcarry is that of
+ *                     the step after, unless `comes` is 0, and becomes that of this step. If the product of the last gate is
+ *                     GATED, the first slot is left with the gradient by the first gate's value, without the part that comes
+ *                     through that product. `gate_back` adds this part, and multiplies by the slope of the sigmoid.
  */
 
 #if BITS == 32
@@ -102,8 +112,8 @@ static INLINE void NAME(lstm_unit_back)(const int activation, MASK there, ptrdif
 
 /* ---- All rows of one step */
 
-static INLINE void NAME(gru_step)(const int activation, ptrdiff_t rows, ptrdiff_t ldh, const real *before, real *S,
-                                  real *saves)
+static INLINE void NAME(gru_step)(const int activation, ptrdiff_t rows, ptrdiff_t ldh, const real *before,
+                                  const real *carry_before, real *S, real *carry, real *saves)
 {
     ptrdiff_t i, j;
     for (i = 0; i < rows; i++, before += ldh, S += ldh, saves += 4 * ldh)
@@ -111,8 +121,8 @@ static INLINE void NAME(gru_step)(const int activation, ptrdiff_t rows, ptrdiff_
             NAME(gru_unit)(activation, ldh, before + j, S + j, saves + j);
 }
 
-static INLINE void NAME(lstm_step)(const int activation, ptrdiff_t rows, ptrdiff_t ldh, const real *carry_before, real *S,
-                                   real *carry, real *saves)
+static INLINE void NAME(lstm_step)(const int activation, ptrdiff_t rows, ptrdiff_t ldh, const real *before,
+                                   const real *carry_before, real *S, real *carry, real *saves)
 {
     ptrdiff_t i, j;
     for (i = 0; i < rows; i++, carry_before += ldh, S += ldh, carry += ldh, saves += 6 * ldh)
@@ -120,9 +130,8 @@ static INLINE void NAME(lstm_step)(const int activation, ptrdiff_t rows, ptrdiff
             NAME(lstm_unit)(activation, ldh, carry_before + j, S + j, carry + j, saves + j);
 }
 
-/* The candidate of GRU_BEFORE, whose gates r and z are known. */
-static INLINE void NAME(gru_before_step)(const int activation, ptrdiff_t rows, ptrdiff_t ldh, const real *before, real *S,
-                                         real *saves)
+static INLINE void NAME(gru_before_step)(const int activation, ptrdiff_t rows, ptrdiff_t ldh, const real *before,
+                                         const real *carry_before, real *S, real *carry, real *saves)
 {
     ptrdiff_t i, j;
     for (i = 0; i < rows; i++, before += ldh, S += ldh, saves += 3 * ldh)
@@ -145,7 +154,7 @@ static INLINE void NAME(gru_step_back)(const int activation, ptrdiff_t rows, ptr
 }
 
 static INLINE void NAME(lstm_step_back)(const int activation, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh, const real *saves,
-                                        int comes, real *dcarry, real *delta)
+                                        const real *before, int comes, real *dcarry, real *delta)
 {
     ptrdiff_t i, j;
     for (i = 0; i < rows; i++, dcarry += ldh, saves += 6 * ldh, delta += 4 * ldh)
@@ -154,7 +163,6 @@ static INLINE void NAME(lstm_step_back)(const int activation, ptrdiff_t rows, pt
                                  comes ? LOAD(dcarry + j) : SPLAT(0), dcarry + j, delta + j);
 }
 
-/* z and n of GRU_BEFORE, whose r needs the product of n with W_s. On return the slot of r holds ∂E/∂S. */
 static INLINE void NAME(gru_before_step_back)(const int activation, ptrdiff_t rows, ptrdiff_t H, ptrdiff_t ldh,
                                               const real *saves, const real *before, int comes, real *dcarry, real *delta)
 {
@@ -165,6 +173,7 @@ static INLINE void NAME(gru_before_step_back)(const int activation, ptrdiff_t ro
             const V dh = comes ? LOAD(delta + j) + LOAD(dcarry + j) : LOAD(delta + j);
             const V z = LOAD(saves + ldh + j), n = LOAD(saves + 2 * ldh + j);
             const V dz = dh * (LOAD(before + j) - n) * NAME(slope_of_gate)(z);
+            STORE(delta + j, SPLAT(0));
             STORE(delta + ldh + j, SELECT(there, dz, SPLAT(0)));
             STORE(delta + 2 * ldh + j, SELECT(there, dh * (1 - z) * NAME(slope_of_g)(activation, n), SPLAT(0)));
             STORE(dcarry + j, dh * z);
@@ -191,8 +200,9 @@ static INLINE void NAME(add_gates)(ptrdiff_t n, ptrdiff_t rows, ptrdiff_t H, ptr
             NAME(step)(what->activation, __VA_ARGS__); \
     } while (0)
 
-/* ---- One row of at most two vectors. Its products are inlined tiles: a step of a small network takes less time than the calls and
- * branches of `add_product`. Each sum has the accumulators that it has there, so that a row keeps its bits. */
+/* ---- One row of at most two vectors, of GRU and LSTM. Its products are inlined tiles: a step of a small network takes less time
+ * than the calls and branches of `add_product`. Each sum has the accumulators that it has there, so that a row keeps its bits. A
+ * cell without such functions computes these rows as any others. */
 
 #define FEW_OF_TWO (REGISTERS > 16 ? 3 : 2)
 
@@ -300,16 +310,18 @@ static void NAME(gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t ro
                        const real *b_n, const real *mask, real *masked, const real *before, const real *carry_before, real *S,
                        real *carry, real *saves)
 {
-    const int gru = what->form == FASTBPTT_GRU, lstm = what->form == FASTBPTT_LSTM;
-    const ptrdiff_t n = rows * ldh, lds = (gru ? 4 : lstm ? 6 : 3) * ldh;
+    const struct fastbptt_cell_row *cell = &fastbptt_cells[what->form];
+    const int apart = cell->product == FASTBPTT_APART, gated = cell->product == FASTBPTT_GATED;
+    const ptrdiff_t n = rows * ldh, lds = cell->saves * ldh;
+    const ptrdiff_t width = (cell->gates - gated) * ldh; /* of the product with the state */
     ptrdiff_t t, i, j;
     if (rows == 1 && mask == NULL && ldh <= 2 * W) {
 #define ROW_ARGUMENTS steps, H, P, b_n, before, S, saves
-        if (gru)
+        if (what->form == FASTBPTT_GRU)
             BY_WIDTH(gru_row, );
 #undef ROW_ARGUMENTS
 #define ROW_ARGUMENTS steps, H, P, before, carry_before, S, carry, saves
-        if (lstm)
+        if (what->form == FASTBPTT_LSTM)
             BY_WIDTH(lstm_row, );
 #undef ROW_ARGUMENTS
     }
@@ -319,28 +331,29 @@ static void NAME(gate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t ro
             NAME(multiply)(n, before, mask, masked);
             factor = masked;
         }
-        if (gru) {
+        for (i = 0; i < (apart ? rows : 0); i++)
+            memcpy(saves + i * lds + cell->gates * ldh, b_n, ldh * sizeof(real));
+        NAME(add_product)(rows, H, factor, ldh, P, width, saves + (apart ? ldh : 0), lds);
+        if (gated) { /* the product of the first gate and the state is the factor of the last gate */
+            real *product = masked + n;
             for (i = 0; i < rows; i++)
-                memcpy(saves + i * lds + 3 * ldh, b_n, ldh * sizeof(real));
-            NAME(add_product)(rows, H, factor, ldh, P, 3 * ldh, saves + ldh, lds);
-            BY_ACTIVATION(gru_step, rows, ldh, before, S, saves);
-        } else if (lstm) {
-            NAME(add_product)(rows, H, factor, ldh, P, 4 * ldh, saves, lds);
-            BY_ACTIVATION(lstm_step, rows, ldh, carry_before, S, carry, saves);
+                for (j = 0; j < width; j += W) {
+                    const V s = NAME(gate_of)(LOAD(saves + i * lds + j));
+                    STORE(saves + i * lds + j, s);
+                    if (j < ldh)
+                        STORE(product + i * ldh + j, s * LOAD(factor + i * ldh + j));
+                }
+            NAME(add_product)(rows, H, product, ldh, P + width * H, ldh, saves + width, lds);
+        }
+        switch (what->form) {
+#define CELL(CONSTANT, ...)
+#define GATED_CELL(CONSTANT, name, ...) \
+    case FASTBPTT_##CONSTANT: BY_ACTIVATION(name##_step, rows, ldh, before, carry_before, S, carry, saves); break;
+#include "../defs/cells.def"
+        }
+        if (cell->carries > 1) {
             carry_before = carry;
             carry += n;
-        } else {
-            real *product = masked + n;
-            NAME(add_product)(rows, H, factor, ldh, P, 2 * ldh, saves, lds);
-            for (i = 0; i < rows; i++)
-                for (j = 0; j < ldh; j += W) {
-                    const V r = NAME(gate_of)(LOAD(saves + i * lds + j));
-                    STORE(saves + i * lds + j, r);
-                    STORE(saves + i * lds + ldh + j, NAME(gate_of)(LOAD(saves + i * lds + ldh + j)));
-                    STORE(product + i * ldh + j, r * LOAD(factor + i * ldh + j));
-                }
-            NAME(add_product)(rows, H, product, ldh, P + 2 * ldh * H, ldh, saves + 2 * ldh, lds);
-            BY_ACTIVATION(gru_before_step, rows, ldh, before, S, saves);
         }
     }
 }
@@ -349,17 +362,19 @@ static void NAME(gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
                             ptrdiff_t ldh, const real *mask, real *masked, const real *saves, const real *before,
                             const real *later, real *dcarry, real *delta)
 {
-    const int gru = what->form == FASTBPTT_GRU, lstm = what->form == FASTBPTT_LSTM;
-    const ptrdiff_t n = rows * ldh, lds = (gru ? 4 : lstm ? 6 : 3) * ldh, ldd = (gru || lstm ? 4 : 3) * ldh;
-    const ptrdiff_t gates = gru ? 3 : lstm ? 4 : 2; /* of the product that goes back to the step before */
+    const struct fastbptt_cell_row *cell = &fastbptt_cells[what->form];
+    const int gated = cell->product == FASTBPTT_GATED;
+    const ptrdiff_t n = rows * ldh, lds = cell->saves * ldh, ldd = cell->slots * ldh;
+    const ptrdiff_t first = (cell->slots - cell->gates) * ldh; /* where the product that goes back to the step before begins */
+    const ptrdiff_t gates = cell->gates - gated;               /* of that product */
     ptrdiff_t t, i, j;
     if (later == NULL)
         memset(dcarry, 0, n * sizeof(real));
     if (rows == 1 && mask == NULL && ldh <= 2 * W && steps > 0) {
 #define ROW_ARGUMENTS steps, H, P, saves, before, later, dcarry, delta
-        if (gru)
+        if (what->form == FASTBPTT_GRU)
             BY_WIDTH(back_of_row, 0, );
-        if (lstm)
+        if (what->form == FASTBPTT_LSTM)
             BY_WIDTH(back_of_row, 1, );
 #undef ROW_ARGUMENTS
     }
@@ -368,46 +383,47 @@ static void NAME(gate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
         const real *s = saves + t * rows * lds, *b = before + t * n;
         const int comes = later != NULL;
         if (comes && mask == NULL)
-            NAME(add_gates)(gates, rows, H, ldh, later + (gru ? ldh : 0), ldd, P, d, ldd);
+            NAME(add_gates)(gates, rows, H, ldh, later + first, ldd, P, d, ldd);
         else if (comes) {
             memset(masked, 0, n * sizeof(real));
-            NAME(add_gates)(gates, rows, H, ldh, later + (gru ? ldh : 0), ldd, P, masked, ldh);
+            NAME(add_gates)(gates, rows, H, ldh, later + first, ldd, P, masked, ldh);
             for (i = 0; i < rows; i++)
                 for (j = 0; j < ldh; j += W)
                     STORE(d + i * ldd + j, LOAD(d + i * ldd + j) + LOAD(masked + i * ldh + j) * LOAD(mask + i * ldh + j));
         }
         if (steps == 0) {
-            for (i = 0; i < (lstm ? 0 : rows); i++)
+            for (i = 0; i < (cell->carries > 1 ? 0 : rows); i++)
                 for (j = 0; j < ldh; j += W)
                     STORE(d + i * ldd + j, LOAD(d + i * ldd + j) + LOAD(dcarry + i * ldh + j));
             return;
         }
-        if (gru)
-            BY_ACTIVATION(gru_step_back, rows, H, ldh, s, b, comes, dcarry, d);
-        else if (lstm)
-            BY_ACTIVATION(lstm_step_back, rows, H, ldh, s, comes, dcarry, d);
-        else {
-            real *product = masked + n; /* ∂E/∂ r ∘ S */
-            BY_ACTIVATION(gru_before_step_back, rows, H, ldh, s, b, comes, dcarry, d);
+        switch (what->form) {
+#define CELL(CONSTANT, ...)
+#define GATED_CELL(CONSTANT, name, ...) \
+    case FASTBPTT_##CONSTANT: BY_ACTIVATION(name##_step_back, rows, H, ldh, s, b, comes, dcarry, d); break;
+#include "../defs/cells.def"
+        }
+        if (gated) {
+            real *product = masked + n; /* ∂E/∂ the first gate times the state */
             memset(product, 0, n * sizeof(real));
-            NAME(add_product)(rows, H, d + 2 * ldh, ldd, P + 2 * H * ldh, ldh, product, ldh);
+            NAME(add_product)(rows, H, d + gates * ldh, ldd, P + gates * H * ldh, ldh, product, ldh);
             for (i = 0; i < rows; i++)
                 for (j = 0; j < ldh; j += W) {
                     const MASK there = NAME(there)(H - j);
                     const V r = LOAD(s + i * lds + j);
-                    V back = LOAD(product + i * ldh + j), direct;
+                    V back = LOAD(product + i * ldh + j), direct, dr;
                     if (mask != NULL)
                         back *= LOAD(mask + i * ldh + j);
                     direct = back * r;
                     IN_REGISTER(direct);
                     STORE(dcarry + i * ldh + j, LOAD(dcarry + i * ldh + j) + direct);
-                    STORE(d + i * ldd + j, SELECT(there, back * LOAD(b + i * ldh + j) * NAME(slope_of_gate)(r), SPLAT(0)));
+                    dr = LOAD(d + i * ldd + j) + back * LOAD(b + i * ldh + j);
+                    STORE(d + i * ldd + j, SELECT(there, dr * NAME(slope_of_gate)(r), SPLAT(0)));
                 }
         }
         later = d;
     }
 }
-#undef BY_ACTIVATION
 #undef BY_WIDTH
 #undef FEW_OF_TWO
 #undef GATE_LOWEST

@@ -220,14 +220,55 @@ static INLINE V NAME(mix)(V x, const real a, V y, const real b)
     return part + y * b;
 }
 
+/* Return a x + b y for separate factors of the elements. The bits are those of `mix` if all factors are equal. */
+static INLINE V NAME(mix_units)(V x, V a, V y, V b)
+{
+    V part = x * a;
+    IN_REGISTER(part);
+    return part + y * b;
+}
+
+/* Return the factors of vector v of a row: `each` (ldh,), or `all` for every unit if `each` is NULL. */
+static INLINE V NAME(factor_of)(const void *each, const real all, int v)
+{
+    return each != NULL ? LOAD((const real *)each + v * W) : SPLAT(all);
+}
+
+/* Compute into = keep * x + leak * y for rows (rows, H) of units with separate leaks. */
+static void NAME(mix_rows)(const fastbptt_units *what, ptrdiff_t rows, ptrdiff_t ldh, const real *x, const real *y, real *into)
+{
+    const real *leaks = what->leaks, *keeps = what->keeps;
+    ptrdiff_t r, i;
+    for (r = 0; r < rows * ldh; r += ldh)
+        for (i = 0; i < ldh; i += W)
+            STORE(into + r + i, NAME(mix_units)(LOAD(x + r + i), LOAD(keeps + i), LOAD(y + r + i), LOAD(leaks + i)));
+}
+
+/* Compute dU = d + keep * dU and d = leak * dU for rows (rows, H) of units with separate leaks. */
+static void NAME(mix_back_rows)(const fastbptt_units *what, ptrdiff_t rows, ptrdiff_t ldh, real *dU, real *d)
+{
+    const real *leaks = what->leaks, *keeps = what->keeps;
+    ptrdiff_t r, i;
+    for (r = 0; r < rows * ldh; r += ldh)
+        for (i = 0; i < ldh; i += W) {
+            const V whole = LOAD(d + r + i) + LOAD(dU + r + i) * LOAD(keeps + i);
+            STORE(dU + r + i, whole);
+            STORE(d + r + i, whole * LOAD(leaks + i));
+        }
+}
+
 /* `integrate` for one row without a mask, as `recur_rows` is for `recur` */
 static INLINE void NAME(integrate_row)(const int nv, const int parts, const fastbptt_units *what, ptrdiff_t steps,
                                        ptrdiff_t H, const real *P, const real *before, const real *integrated, real *S, real *other)
 {
-    const real leak = (real)what->leak, keep = (real)(1 - what->leak);
     const ptrdiff_t ld = nv * W;
+    V leak[2], keep[2];
     ptrdiff_t t;
     int v;
+    UNROLL for (v = 0; v < nv; v++) {
+        leak[v] = NAME(factor_of)(what->leaks, (real)what->leak, v);
+        keep[v] = NAME(factor_of)(what->keeps, (real)(1 - what->leak), v);
+    }
     for (t = 0; t < steps; t++, S += ld, other += ld) {
         V s[2];
         UNROLL for (v = 0; v < nv; v++)
@@ -236,7 +277,7 @@ static INLINE void NAME(integrate_row)(const int nv, const int parts, const fast
         UNROLL for (v = 0; v < nv; v++) {
             const V kept = LOAD((what->form == FASTBPTT_RATE ? before : integrated) + v * W);
             const V gone = what->form == FASTBPTT_RATE ? NAME(g)(what->activation, s[v]) : s[v];
-            const V state = NAME(mix)(kept, keep, gone, leak);
+            const V state = NAME(mix_units)(kept, keep[v], gone, leak[v]);
             STORE(other + v * W, what->form == FASTBPTT_RATE ? gone : state);
             STORE(S + v * W, what->form == FASTBPTT_RATE ? state : NAME(g)(what->activation, state));
         }
@@ -248,10 +289,14 @@ static INLINE void NAME(integrate_row)(const int nv, const int parts, const fast
 static INLINE void NAME(integrate_back_row)(const int nv, const int parts, const fastbptt_units *what, ptrdiff_t steps,
                                             ptrdiff_t H, const real *P, const real *R, const real *later, real *dU, real *delta)
 {
-    const real leak = (real)what->leak, keep = (real)(1 - what->leak);
     const ptrdiff_t ld = nv * W;
+    V leak[2], keep[2];
     ptrdiff_t t;
     int v;
+    UNROLL for (v = 0; v < nv; v++) {
+        leak[v] = NAME(factor_of)(what->leaks, (real)what->leak, v);
+        keep[v] = NAME(factor_of)(what->keeps, (real)(1 - what->leak), v);
+    }
     for (t = steps - 1; t >= 0; t--) {
         V d[2];
         UNROLL for (v = 0; v < nv; v++)
@@ -261,11 +306,11 @@ static INLINE void NAME(integrate_back_row)(const int nv, const int parts, const
         later = delta + t * ld;
         UNROLL for (v = 0; v < nv; v++) {
             const V slope = NAME(slope_of_g)(what->activation, LOAD(R + t * ld + v * W));
-            V back = what->form == FASTBPTT_CURRENT ? d[v] * slope : d[v], whole;
+            V back = what->form != FASTBPTT_RATE ? d[v] * slope : d[v], whole;
             IN_REGISTER(back);
-            whole = back + LOAD(dU + v * W) * keep;
+            whole = back + LOAD(dU + v * W) * keep[v];
             STORE(dU + v * W, whole);
-            STORE(delta + t * ld + v * W, what->form == FASTBPTT_RATE ? whole * leak * slope : whole * leak);
+            STORE(delta + t * ld + v * W, what->form == FASTBPTT_RATE ? whole * leak[v] * slope : whole * leak[v]);
         }
     }
 }
@@ -294,10 +339,16 @@ static void NAME(integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
             real *rate = reads_input ? S : other; /* the other of the two keeps A */
             memcpy(other, S, n * sizeof(real));
             NAME(activate)(what->activation, n, rate);
-            for (i = 0; i < n; i += W)
+            if (what->leaks != NULL)
+                NAME(mix_rows)(what, rows, ldh, before, rate, S);
+            for (i = 0; i < (what->leaks != NULL ? 0 : n); i += W)
                 STORE(S + i, NAME(mix)(LOAD(before + i), keep, LOAD(rate + i), leak));
         } else {
-            for (i = 0; i < n; i += W) {
+            if (what->leaks != NULL) {
+                NAME(mix_rows)(what, rows, ldh, integrated, S, other);
+                memcpy(S, other, n * sizeof(real));
+            }
+            for (i = 0; i < (what->leaks != NULL ? 0 : n); i += W) {
                 STORE(other + i, NAME(mix)(LOAD(integrated + i), keep, LOAD(S + i), leak));
                 STORE(S + i, LOAD(other + i));
             }
@@ -337,7 +388,9 @@ static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, pt
         }
         if (what->form != FASTBPTT_RATE)
             NAME(differentiate)(what->activation, n, R + t * n, d);
-        for (i = 0; i < n; i += W) {
+        if (what->leaks != NULL)
+            NAME(mix_back_rows)(what, rows, ldh, dU, d);
+        for (i = 0; i < (what->leaks != NULL ? 0 : n); i += W) {
             V whole = LOAD(d + i) + LOAD(dU + i) * keep;
             STORE(dU + i, whole);
             STORE(d + i, whole * leak);
