@@ -5,6 +5,7 @@
 - dispatch.py: the backends of a network and their calls
 - files.py: the contents of files, pickles and copies
 - fitting.py: `fit`, `train_step` and `stream`
+- generation.py: `generate`
 - parameters.py: the dict of parameters
 - streams.py: the random streams
 

@@ -139,7 +139,7 @@ def torn(name, state=0.0, **biases):
     net.load_state_dict(p | {key: np.repeat(value, H).astype(float) for key, value in biases.items()})
     networks = {dtype: _with_dtype(net, dtype) for dtype in ("float64", "float32")}
     initial_state = np.full((B, net._widths[0]), state)
-    return _gradient_check._torn(networks, {"X": X, "D": D, "weights": None, "initial_state": initial_state})
+    return _gradient_check._across_kinks(networks, {"X": X, "D": D, "weights": None, "initial_state": initial_state})
 
 
 def _with_dtype(net, dtype):

@@ -48,6 +48,12 @@ REFUSED = {
         ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, dale_signs=np.ones(5))], TypeError,
          "dale_ratio and dale_signs are both given"),
         ({}, [lambda net: RNN(2, 5, 2, dale_ratio=0.8, nonnegative=("W_s",))], ValueError, "nonnegative names 'W_s', whose")],
+    "`rank` with `dale_ratio`, `dale_signs`, `autapses=False`, or W_s in `connectivity`, `trainable` or `nonnegative`": [
+        ({}, [lambda net: RNN(2, 5, 2, rank=2, dale_ratio=0.8)], ValueError, "dale_ratio must not be given with rank=2"),
+        ({}, [lambda net: RNN(2, 5, 2, rank=2, dale_signs=np.ones(5))], ValueError, "dale_signs must not be given with rank=2"),
+        ({}, [lambda net: RNN(2, 5, 2, rank=2, autapses=False)], ValueError, "autapses must be True with rank=2"),
+        *(({}, [lambda net, option=option: RNN(2, 5, 2, rank=2, **option)], ValueError, f"{next(iter(option))} must not name 'W_s'")
+          for option in ({"connectivity": {"W_s": np.ones((5, 5))}}, {"trainable": {"W_s": False}}, {"nonnegative": ("W_s",)}))],
     "weights for each output with `cross_entropy`": [
         (LABELS, calls(("evaluate", "loss_and_gradients", "objective", "fit", "train_step"), weights=np.ones((T, B, 2))),
          ValueError, "weights must have shape (T, B) = (4, 3), got (4, 3, 2)"),
