@@ -9,6 +9,7 @@ import numpy as np
 from .. import _checks
 from .._training import batches as _batches
 from ..network import STREAMS
+from ..options import checks as _option_checks
 from ..sequences import array_of_numbers, check_names, feature_names, _mean_and_scale, read
 from .rows import (
     ColumnNames, Examples, _cast_array, entries_are_single, is_column, _rows_per_target, _scale_array, _steps_of_targets,
@@ -94,6 +95,10 @@ class _Data:
                              f"{self._describe_place(inputs, m)}")
         if not weights.any():
             raise ValueError("sample_weight is zero everywhere; at least one weight must be positive")
+        dtype = inputs.padded.dtype if self.dtype is None else _option_checks.dtype("dtype", self.dtype)
+        if weights.max() < np.finfo(dtype).tiny:  # the network takes these for 0
+            raise ValueError(f"sample_weight must have a weight of at least {np.finfo(dtype).tiny:.3g}, the least normal number of "
+                             f"{dtype}, got at most {weights.max():.3g}")
         return weights.astype(np.float64)
 
     def _unit_of_y(self):

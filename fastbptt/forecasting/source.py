@@ -338,12 +338,13 @@ class Text:
         self.has_header = self.names is None and (_is_header(top, below) if header is None else header)
         width = len(below[0] if below and self.has_header else top)
         names = self.names or ([cell.strip() for cell in top] if self.has_header else [""] * width)
-        if self.has_header and len(names) == width - 1:
-            if all(len(cells) == width and not cells[-1].strip() for cells in below):
+        if self.has_header and len(names) != width:
+            one_more = len(names) == width - 1
+            if one_more and all(len(cells) == width and not cells[-1].strip() for cells in below):
                 self.extra, names = True, [*names, ""]
-            elif self.separator != "," and below and all(len(cells) == width for cells in below) and all(names):
+            elif one_more and self.separator != "," and below and all(len(cells) == width for cells in below) and all(names):
                 self.index, names = True, ["", *names]
-            else:
+            else:  # the rows below are refused
                 width = len(top)
         lines, ragged = array("q"), None
         for k, (line, cells) in enumerate(self.rows()):

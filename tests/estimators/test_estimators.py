@@ -1129,6 +1129,7 @@ def test_a_column_of_labels_is_taken_with_a_warning():
     (one_bad(PLAIN, (1, 2), -1), {}, "must be finite and not negative, got -1.0, first at sequence 1, step 2"),
     (one_bad(np.ones(N), 4, np.nan), {"output": "last"}, "finite and not negative, got nan, first at sequence 4"),
     (np.zeros(N), {}, "sample_weight is zero everywhere"),
+    (np.full(N, 1e-39), {"dtype": "float32"}, "at least 1.18e-38, the least normal number of float32, got at most 1e-39"),
     (["a"] * N, {}, "sample_weight must be an array of numbers"),
     (3.0, {}, "sample_weight"),
 ])

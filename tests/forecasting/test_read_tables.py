@@ -512,6 +512,7 @@ def test_series_of_a_panel_are_mixed_sorted_and_have_gaps_of_their_own(read):
 @pytest.mark.parametrize("text, words", [
     ("", ": the file is empty"), ("\n\n", ": the file is empty"), ("a,b\n", ": the file has a header and no rows"),
     ("a,b\n1,2\n3\n", ", line 3: 1 field where line 1 has 2"),
+    ("a,b,c,d\n1\n2\n3\n", ", line 2: 1 field where line 1 has 4"),
     ("a,b\n1,2\n\n3,4,5\n", ", line 4: 3 fields where line 1 has 2; a text or number that contains a comma needs quotes"),
     ("date,y\n2020-01-01,100,00\n", ", line 2: 3 fields where line 1 has 2"),
     ("a,a\n1,2\n", ", line 1: two columns are named 'a'"),

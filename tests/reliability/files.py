@@ -414,8 +414,9 @@ tracemalloc.start(1)
 
 
 def note(what, data, before, extra=0):
-    "How often its size a file took, beside 128 KiB and what is allowed to it; the most of all is kept."
+    "How often its size a file took, beside 128 KiB, 64 bytes a line and what is allowed to it; the most of all is kept."
     global most
+    extra += 64 * len(data.splitlines())
     ratio = (tracemalloc.get_traced_memory()[1] - before - 2**17 - extra) / max(len(data), 1)
     assert ratio < 10, f"{what}: 128 KiB + {extra} + {ratio:.1f} times its {len(data)} bytes"
     most = max(most, ratio)
@@ -445,7 +446,8 @@ for k in range(count):
         if series.times is not None and series.calendar.step is not None:
             assert all(series.calendar.text(t) for part in series.times for t in series.calendar.ahead(part[-1], 2))
     guard.on = False
-    note(f"table {k} of seed {seed}", data, before)
+    cells = max((sum(map(line.count, (b",", b";", b"\\t", b"|", b" "))) for line in data.splitlines()), default=0)
+    note(f"table {k} of seed {seed}", data, before, 4096 * cells + 2048 * 60)  # at most 60 rows have an id
 # memory: of files that are long, as there it counts; what is beside the file is of columns, series and the longest cell
 SHAPES = [
     (rows(",", 4, 5000), {}, 0),
@@ -464,12 +466,12 @@ SHAPES = [
     (b'"' + b"x" * 300_000, {}, 0),
     (b"1\\xe2\\x80\\xa8" * 50_000, {}, 0),
     (b"\\n" * 300_000, {}, 0),
-    (b"," * 100_000, {}, 512 * 100_000),
-    (b"a," * 60_000 + b"a", {}, 512 * 60_000),
-    (b",".join([b"12"] * 20_000) + b"\\n", {}, 512 * 20_000),
-    (b",".join(b"%x" % n for n in range(9000)) + b"\\n" + b",".join([b"1"] * 9000), {"header": True}, 512 * 9000),
-    (b"".join(b"%d,1\\n" % n for n in range(20_000)), {"id": "1"}, 1024 * 20_000),
-    (b"".join(b"%d,2000-01-01,1\\n" % n for n in range(20_000)), {"id": "1"}, 1024 * 20_000),
+    (b"," * 100_000, {}, 4096 * 100_000),
+    (b"a," * 20_000 + b"a", {}, 4096 * 20_000),
+    (b",".join([b"12"] * 2_000) + b"\\n", {}, 4096 * 2_000),
+    (b",".join(b"%x" % n for n in range(2000)) + b"\\n" + b",".join([b"1"] * 2000), {"header": True}, 4096 * 2000),
+    (b"".join(b"%d,1\\n" % n for n in range(4_000)), {"id": "1"}, 2048 * 4_000),
+    (b"".join(b"%d,2000-01-01,1\\n" % n for n in range(4_000)), {"id": "1"}, 2048 * 4_000),
     (b'"' + b"x" * 65_537 + b'\\xf0\\x9f\\x98\\x80"', {}, 16 * 65_538),
 ]
 for n, (data, options, extra) in enumerate(SHAPES):
@@ -487,10 +489,10 @@ print(refused, most)
 """
 
 
-@check("ValueError of one line that names the file, or finite series; memory under 128 KiB + 10 × the file "
-       "(where they are many, + 512 B a column, 1 KiB a series, 16 B a character of the longest cell); nothing run or written")
+@check("ValueError of one line that names the file, or finite series; memory under 128 KiB + 10 × the file + 64 B a line "
+       "+ 4 KiB a column + 2 KiB a series + 16 B a character of the longest cell; nothing run or written")
 def tables(pick):
-    count = pick(1_500, 10_000, 100_000)
+    count = pick(500, 2_000, 20_000)
     with tempfile.TemporaryDirectory() as folder:
         result = run_python(TABLES, folder, count, 0, timeout=3600)
     assert result.returncode == 0, result.stderr[-3000:]
