@@ -66,7 +66,6 @@ SAME = {
     "read-only": lambda a, rng: read_only(a),
     "subclass": lambda a, rng: a.copy().view(Sub),
     "lists": lambda a, rng: a.tolist(),
-    "tuple of arrays": lambda a, rng: tuple(a),
     "wider": lambda a, rng: a.astype(np.longdouble if a.dtype.kind == "f" else a.dtype),
     "double": lambda a, rng: a.astype(np.float64 if a.dtype.kind == "f" else a.dtype),
     "memoryview": lambda a, rng: memoryview(np.ascontiguousarray(a)),
@@ -118,6 +117,7 @@ OTHER = {
     "tiny integers": lambda a, rng: np.full(a.shape, -128, np.int8),
     "half": lambda a, rng: a.astype(np.float16),
     "masked": lambda a, rng: np.ma.masked_less(a, 0),
+    "tuple of arrays": lambda a, rng: tuple(a),  # of X and D refused: they may be sequences or time steps
     "masked list": lambda a, rng: [np.ma.masked_less(each, 0) for each in a],
     "structured": lambda a, rng: np.zeros(a.shape, [("x", "f4")]),
     "dates": lambda a, rng: np.zeros(a.shape, "datetime64[D]"),
@@ -339,8 +339,8 @@ def flat(result):
         return [each for name in sorted(result) for each in flat(result[name])]
     if isinstance(result, (tuple, list)):
         return [each for part in result for each in flat(part)]
-    if hasattr(result, "rates"):  # what `forward` returns with return_states=True
-        return flat((result.S, result.rates))
+    if hasattr(result, "S"):  # what `forward` returns with return_states=True
+        return flat((result.S, getattr(result, "rates", ())))
     return [np.asarray(result)] if result is not None else []
 
 
