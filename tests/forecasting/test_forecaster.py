@@ -34,6 +34,7 @@ def fitted(passengers):
     return Forecaster(12, interval=(80, 95), random_state=0).fit(passengers)
 
 
+@pytest.mark.quick
 def test_the_forecast_is_a_long_table_that_follows_the_data(passengers, fitted):
     table = fitted.predict()
     assert list(table.columns) == ["time", "target", "forecast", "lower_80", "upper_80", "lower_95", "upper_95"]
@@ -112,6 +113,7 @@ def panel(N=2, T=60):
     return pd.concat(parts, ignore_index=True)
 
 
+@pytest.mark.quick
 def test_a_panel_has_forecasts_of_each_series_and_target():
     frame = panel()
     model = Forecaster(5, members=0).fit(frame, ["sales", "visits"], id="shop", time="day")
@@ -126,6 +128,7 @@ def test_a_panel_has_forecasts_of_each_series_and_target():
     assert any("sorted" in note for note in shuffled.notes_)
 
 
+@pytest.mark.quick
 def test_known_inputs_move_the_forecast():
     rng = np.random.default_rng(0)
     T, h = 200, 4
@@ -208,6 +211,7 @@ def test_networks_learn_what_no_linear_path_can():
     assert errors[8] < 0.6 * errors[0]
 
 
+@pytest.mark.quick
 def test_files_keep_the_forecasts(tmp_path):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"y": nonlinear(304), "z": waves(304), "u": (rng.random(304) < 0.2).astype(float)},
@@ -227,7 +231,7 @@ def test_files_keep_the_forecasts(tmp_path):
 
 
 @pytest.mark.parametrize("cell, hidden_size", [("gru", 8), ("lstm", 8), ("plain", 20)])
-def test_networks_without_lanes_learn_too(cell, hidden_size):
+def test_gated_and_wide_networks_learn_too(cell, hidden_size):
     model = Forecaster(1, season=1, members=2, cell=cell, hidden_size=hidden_size, random_state=0)
     model.fit(pd.Series(nonlinear(300)))
     assert model.share_ > 0.5 and model.gain_ > 0.5
@@ -241,6 +245,7 @@ def test_the_seed_reproduces_the_forecast():
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.quick
 def test_the_backtest_compares_with_simple_methods():
     x = pd.Series(waves(240), pd.date_range("1941-01", periods=240, freq="MS"), name="waves")
     result = Forecaster(12, members=0, interval=(80, 95)).fit(x).backtest(origins=6)

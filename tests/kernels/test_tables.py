@@ -51,6 +51,7 @@ def test_the_constants_of_the_c_interface_are_the_positions_in_the_tables():
             prefix + name.upper(): value for name, value in names.items()}
 
 
+@pytest.mark.quick
 @pytest.mark.skipif(not KERNELS.exists(), reason="the sources are not here")
 def test_generated_files_are_those_of_the_tables(tmp_path):
     program = runpy.run_path(str(KERNELS / "defs" / "names.py"))
