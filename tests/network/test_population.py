@@ -83,7 +83,8 @@ def test_each_network_is_what_it_is_alone(kind, dtype):
     rng = np.random.default_rng(kind)
     for n, T, B, I, H, O in SIZES:
         population = make(n, I, H, O, dtype, **options)
-        assert ("lane" in population.describe() and "at a time" not in population.describe()) == bool(_population.lanes(dtype))
+        in_lanes = bool(_population.lanes(dtype)) and H <= _lanes.most_hidden(population[0])
+        assert ("lane" in population.describe() and "at a time" not in population.describe()) == in_lanes
         for given in range(4):
             own = rng.random(5) < 0.5
             X, D, weights, initial, lengths = data(rng, population, T, B, own, labels == "labels", dtype)
