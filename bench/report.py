@@ -104,7 +104,7 @@ def summary(rows):
     fastest = {}
     for row in rows:
         if row["group"] != "fastbptt" and row["ratio"] is not None:
-            fastest[label(row)] = min(row, fastest.get(label(row), row), key=lambda each: each["ratio"])
+            fastest[cell_label(row)] = min(row, fastest.get(cell_label(row), row), key=lambda each: each["ratio"])
     if len(fastest) < LEAST_SHAPES:
         return
     mean = math.exp(sum(math.log(row["ratio"]) for row in fastest.values()) / len(fastest))
@@ -113,7 +113,7 @@ def summary(rows):
            f"fastbptt lost {len(lost)} shapes{':' if lost else '.'}")
     yield ""
     for row in lost:
-        yield f"- {label(row)}: {row['contender']} took {row['ratio']:.2f} of fastbptt's time"
+        yield f"- {cell_label(row)}: {row['contender']} took {row['ratio']:.2f} of fastbptt's time"
     if lost:
         yield ""
 
