@@ -8,8 +8,9 @@
 Networks of T = 50, B = 1, I = 4, O = 1, float32, each with parameters and targets of its own, and inputs that all share. The
 ways: `Population`; `RNN`, one network after the other; JAX's vmap over jax.value_and_grad of a scan, compiled, the best of
 three unrollings; and for the GRU, C compiled for each shape that computes a network per lane of AVX-512. All are compared with the
-float64 reference before they are timed; they take turns, and a figure is the median over the rounds. The fits are the same for all: Adam from the same parameters. PyTorch, where it is installed, makes
-ten of them, one after the other, and its time for all is estimated from these.
+float64 reference before they are timed; they take turns, and a figure is the median over the rounds. The fits are the same for
+all: Adam from the same parameters. PyTorch, where it is installed, makes ten of them, one after the other, and its time for all
+is estimated from these.
 """
 
 import argparse
@@ -111,8 +112,8 @@ def table(sizes, counts, threads, units):
     """Print the table of times of loss and gradients, in µs a network, for networks of these sizes and these counts of them."""
     from fastbptt import reference
 
-    print("| H | networks | Population | one at a time | JAX vmap, best | C lanes | one at a time / Population | JAX / Population | "
-          "C / Population |")
+    print("| H | networks | Population | one at a time | JAX vmap, best | C lanes | one at a time / Population "
+          "| JAX / Population | C / Population |")
     print("|---|---|---|---|---|---|---|---|---|")
     for H in sizes:
         for n in counts:
@@ -140,8 +141,8 @@ def table(sizes, counts, threads, units):
             us = {name: statistics.median(values) for name, values in samples.items()}
             jax = min((value for name, value in us.items() if name.startswith("JAX")), default=float("nan"))
             c = us.get("C", float("nan"))
-            print(f"| {H} | {n} | {us['Population']:.3f} | {us['one']:.2f} | {jax:.2f} | {c:.3f} | {us['one'] / us['Population']:.1f} "
-                  f"| {jax / us['Population']:.1f} | {c / us['Population']:.2f} |", flush=True)
+            print(f"| {H} | {n} | {us['Population']:.3f} | {us['one']:.2f} | {jax:.2f} | {c:.3f} "
+                  f"| {us['one'] / us['Population']:.1f} | {jax / us['Population']:.1f} | {c / us['Population']:.2f} |", flush=True)
 
 
 def fits(n, steps, threads):

@@ -100,7 +100,7 @@ def table(rows):
 
 
 def summary(rows):
-    """Yield lines over the shapes of a table: the geometric mean of the fastest contender's time divided by fastbptt's, and losses."""
+    """Yield a summary of a table: the geometric mean of the ratios of the fastest contenders, and the shapes lost."""
     fastest = {}
     for row in rows:
         if row["group"] != "fastbptt" and row["ratio"] is not None:
@@ -109,8 +109,8 @@ def summary(rows):
         return
     mean = math.exp(sum(math.log(row["ratio"]) for row in fastest.values()) / len(fastest))
     lost = sorted((row for row in fastest.values() if row["ratio"] < 1), key=lambda row: row["ratio"])
-    yield (f"The fastest contender of each of {len(fastest)} shapes took {mean:.2f} times as long as fastbptt in the geometric mean. "
-           f"fastbptt lost {len(lost)} shapes{':' if lost else '.'}")
+    yield (f"The fastest contender of each of {len(fastest)} shapes took {mean:.2f} times as long as fastbptt in the geometric "
+           f"mean. fastbptt lost {len(lost)} shapes{':' if lost else '.'}")
     yield ""
     for row in lost:
         yield f"- {cell_label(row)}: {row['contender']} took {row['ratio']:.2f} of fastbptt's time"

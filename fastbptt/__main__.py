@@ -116,8 +116,8 @@ def _add_train(commands):
         description="Train a network to forecast the series of a table, or without one the monthly sunspot numbers "
                     "of 1749 to 2008. The first 70 % of each series are for training. The next 10 % decide when to stop and "
                     "all other choices. The last 20 % give the printed errors. A column of dates, or of evenly spaced "
-                    "numbers, is the time axis. With --id the rows belong to several series, and one network learns from all of them. Without --id each target "
-                    "column is forecast from all columns.")
+                    "numbers, is the time axis. With --id the rows belong to several series, and one network learns from all "
+                    "of them. Without --id each target column is forecast from all columns.")
     train.add_argument("csv", nargs="?", metavar="CSV", help="table with columns of numbers: CSV with any separator, "
                        "compressed or not, Excel, Parquet")
     train.add_argument("--target", nargs="+", metavar="COLUMN",

@@ -7,8 +7,9 @@ overview and an example.
     plan    describes a network: sizes, activations, loss. Opaque, `plan_bytes()` bytes.
     batch   describes the data of one call: T, B, and pointers to arrays. Opaque, `batch_bytes()` bytes.
     theta   (P,) holds all parameters, one after another: W_x (H, I), W_s (H, H), b_s (H,), W_y (O, H), b_y (O,), S_0 (H,).
-            `plan_set_cell` and `plan_set_rank` add others. Parameters that the network does not have are left out. `plan_parameters` returns P, and
-            `plan_parameter_offset` returns where each parameter begins. Gradients have the same layout.
+            Some cells, a rank and trained leaks have other parameters: see their setters. Parameters that the network does not
+            have are left out. `plan_parameters` returns P. `plan_parameter_offset` returns where each parameter begins.
+            Gradients have the same layout.
     saved   holds what `backward` needs from `forward`. It must live from one to the other. Opaque, `saved_bytes` bytes.
     scratch is working memory of one call, `scratch_bytes` bytes. Its content before and after the call does not matter.
 
@@ -104,8 +105,8 @@ cdef const char *status_text(int status) noexcept nogil
 # plan   (plan_bytes(),) 64-byte-aligned memory of the caller. plan_init_... sets all of it, whatever its content was.
 #
 # Each setter may be called at any time before threads share the plan. Its value applies to all later calls. The layout of
-# theta depends on the cell, the rank, the trained leak, the bias and the learnable initial state. Set these before you ask for the
-# layout.
+# theta depends on the cell, the rank, the trained leak, the bias and the learnable initial state. Set these first. Then ask for
+# the layout.
 
 # Return the size of a plan in bytes.
 cdef Py_ssize_t plan_bytes() noexcept nogil
@@ -116,20 +117,23 @@ cdef Py_ssize_t plan_bytes() noexcept nogil
 cdef int plan_init_f32(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H, Py_ssize_t O) noexcept nogil
 
-# Set the cell: any CELL_.... With G gates (1, 1, 1, 3, 3, 4), W_x is (G H, I), W_s (G H, H) and b_s (G H,). The gates have the
-# order r, z, n (GRU) and i, f, g, o (LSTM). theta is one vector in the order W_x W_s b_s b_n leak_logit W_y b_y S_0. A state has
-# H numbers, that of the LSTM 2 H: [h | c]. Where this file says (B, H) or (T+1, B, H) of states, S_0 and dS_0, it is (B, 2 H) of the LSTM.
+# Set the cell, one of CELL_.... A cell has G gates: 1 (PLAIN, RATE, CURRENT), 3 (both forms of the GRU) or 4 (LSTM). W_x is
+# (G H, I), W_s (G H, H) and b_s (G H,). The gates follow each other as r, z, n (GRU) and as i, f, g, o (LSTM).
+# theta holds W_x W_s b_s b_n leak_logit W_y b_y S_0, in this order.
+# A state has H numbers. That of the LSTM has 2 H, [h | c]: states, S_0 and dS_0 are then (B, 2 H) and (T+1, B, 2 H) where this
+# file says (B, H) and (T+1, B, H).
 cdef int plan_set_cell(void *plan, int cell) noexcept nogil
 
 # Set the rank R of W_s, from 1 to H: W_s is the product of M (G H, R) and the transpose of N (H, R). theta then holds M and N in
-# place of W_s: W_x M N b_s b_n leak_logit W_y b_y S_0. A call forms W_s in scratch. 0, the default: W_s has full rank. STATUS_SIZE: R is
-# below 0 or above H.
+# place of W_s: W_x M N b_s b_n leak_logit W_y b_y S_0. Each call computes W_s in scratch. With R = 0, the default, W_s is a
+# parameter. STATUS_SIZE: R is below 0 or above H.
 cdef int plan_set_rank(void *plan, Py_ssize_t rank) noexcept nogil
 
-# Set the leak of CELL_RATE or CELL_CURRENT: λ for all units, or leaks (n,) with n = H. Each is above 0 and at most 1, and is 1 at
-# first. CELL_RATE computes S' = (1 - λ) S + λ g1(A), CELL_CURRENT S' = (1 - λ) S + λ A, where W_s and W_y read g1(S). The plan
-# keeps the pointer leaks: the array must live, and not change, as long as the plan is used. With another cell, calls return
-# STATUS_COMBINATION for a leak below 1, leaks of units and trained ones. The last of these three functions that is called counts.
+# Set the leak of CELL_RATE or CELL_CURRENT: one λ for all units, or leaks (n,) with n = H. Each is above 0 and at most 1. The
+# default is 1. CELL_RATE computes S' = (1 - λ) S + λ g1(A). CELL_CURRENT computes S' = (1 - λ) S + λ A, and W_s and W_y read
+# g1(S). The plan keeps the pointer `leaks`: the array must live, and must not change, as long as the plan is used. With another
+# cell, calls return STATUS_COMBINATION for a leak below 1, for leaks of units and for trained leaks. Of plan_set_leak,
+# plan_set_leaks and plan_set_trained_leak, the last call counts.
 cdef int plan_set_leak(void *plan, double leak) noexcept nogil
 cdef int plan_set_leaks(void *plan, const double *leaks, Py_ssize_t n) noexcept nogil
 
@@ -137,8 +141,8 @@ cdef int plan_set_leaks(void *plan, const double *leaks, Py_ssize_t n) noexcept 
 # λ = 1 / (1 + exp(-leak_logit)).
 cdef int plan_set_trained_leak(void *plan, int trained) noexcept nogil
 
-# Set the activation g1 of the hidden units: any ACTIVATION_... that is not of outputs only. With several gates, silu and gelu are
-# STATUS_COMBINATION at each call.
+# Set the activation g1 of the hidden units: any ACTIVATION_... that is not of outputs only. With silu or gelu and a cell of
+# several gates, calls return STATUS_COMBINATION.
 cdef int plan_set_activation(void *plan, int activation) noexcept nogil
 
 # Set the activation g2 of the outputs: ACTIVATION_IDENTITY, _SIGMOID, _TANH, _SOFTMAX or _EXP. It may be set before or after

@@ -87,8 +87,8 @@ cimport numpy as cnp
 from .kernels.blas cimport blas_kernels, hold_blas, release_blas
 from .threads.workers cimport run_shares
 from .kernels.kernels cimport (
-    ACTIVATION_COUNT, ADAM, APART, BOTH_CARRIES, CELL_COUNT, CROSS_ENTROPY, CURRENT, CURRENT_INPUT, GATED, GIVEN, HIDDEN, HUBER, IDENTITY,
-    LOSS_COUNT, NOISE, NONE, OUTPUT, PLAIN, PLAIN_INPUT, QUANTILE, RATE, RULE_COUNT, SECOND, SGD, SQUARED_ERROR, TANH,
+    ACTIVATION_COUNT, ADAM, APART, BOTH_CARRIES, CELL_COUNT, CROSS_ENTROPY, CURRENT, CURRENT_INPUT, GATED, GIVEN, HIDDEN, HUBER,
+    IDENTITY, LOSS_COUNT, NOISE, NONE, OUTPUT, PLAIN, PLAIN_INPUT, QUANTILE, RATE, RULE_COUNT, SECOND, SGD, SQUARED_ERROR, TANH,
     activation_rows, cell_rows, loss_rows, outputs_of, rule_rows,
     CellRow, ErrorOptions, Kernels, Units, UpdateOptions,
     accumulate, add_normals, affine, column_sums, draw_mask, error, gate, gate_back, gather, halves_vectors, hold, integrate,

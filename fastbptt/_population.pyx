@@ -99,9 +99,9 @@ cdef class Lanes:
     """Run and train the networks of a population, which have one configuration. Parameters are theta (P, N).
 
     `offsets` has the index in theta at which each parameter begins. `loss_parameter` is Huber's threshold or the levels of
-    the quantile loss. `cell` is a row of the table of cells, by name. `batch` is a Batch of backends/arguments.py, with these differences: X is (T, B, I) or (n, T, B, I),
-    D (T, B, K) or (n, T, B, K), weights (n or 1, T, B, width), initial_state (B, H) or (n, B, H), lengths (B,) or (n, B).
-    There are no resets. population.py has checked all arguments. See the module's docstring for the layout.
+    the quantile loss. `cell` is a row of the table of cells, by name. `batch` is a Batch of backends/arguments.py, with these
+    differences: X is (T, B, I) or (n, T, B, I), D (T, B, K) or (n, T, B, K), weights (n or 1, T, B, width), initial_state
+    (B, H) or (n, B, H), lengths (B,) or (n, B). There are no resets. population.py has checked all arguments. See the module's docstring for the layout.
     """
 
     cdef Plan plan

@@ -176,9 +176,10 @@ def _modules(given):
 
 # ---- Keras
 
-# Keras's leaky_relu has another slope, and its gelu is the exact one unless a layer says otherwise
-_KERAS_NAMES = {"linear": "identity", "exponential": "exp", "swish": "silu"} | {
-    name: name for name in ("tanh", "relu", "sigmoid", "softplus", "elu", "softsign", "softmax", "silu", "gelu")}
+# Keras has the same functions by the same names, but for these. Its leaky_relu has another slope. Its gelu is the exact one
+# unless a layer says otherwise.
+_KERAS_NAMES = {name: name for name in (*reference.ACTIVATIONS, *reference.OUTPUT_ACTIVATIONS)
+                if name not in ("identity", "exp", "leaky_relu")} | {"linear": "identity", "exponential": "exp", "swish": "silu"}
 _KERAS_ACTIVATIONS = {name: ours for name, ours in _KERAS_NAMES.items() if ours in reference.ACTIVATIONS}
 _KERAS_OUTPUTS = {name: ours for name, ours in _KERAS_NAMES.items() if ours in reference.OUTPUT_ACTIVATIONS}
 _KERAS_CELLS = {"SimpleRNN": cells.PLAIN, "GRU": "gru", "LSTM": "lstm"}

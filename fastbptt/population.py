@@ -125,8 +125,8 @@ class Population(_Arguments):
                 offsets[name], begin = begin, begin + value.size
             self._lanes = _population.Lanes(
                 dtype=first.dtype, I=first.input_size, H=first.hidden_size, O=first.output_size, K=first.target_size,
-                cell=row_name(first), activation=first.activation, output_activation=first.output_activation, loss=loss, loss_parameter=parameter,
-                mean=first.reduction == "mean", offsets=offsets, P=begin)
+                cell=row_name(first), activation=first.activation, output_activation=first.output_activation, loss=loss,
+                loss_parameter=parameter, mean=first.reduction == "mean", offsets=offsets, P=begin)
         self._theta = np.zeros((len(first._theta), -(-self.n // max(L, 1)) * max(L, 1)), first.dtype)
         views, begin = {}, 0
         for name, value in first.parameters.items():

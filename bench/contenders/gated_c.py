@@ -10,13 +10,10 @@ vectors of 512 bits where it prefers 256.
 import ctypes
 import math
 import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 
 import numpy as np
+from contenders.c_library import COMPILER, c_library
 
-COMPILER = "gcc"
 FLAGS = ["-O3", "-march=native", "-ffast-math", "-fno-math-errno", "-shared", "-fPIC", "-w"]
 LEAST_H_OF_BLAS = 32
 
@@ -277,15 +274,7 @@ def compiled(problem, variant):
     macros = [f"{name} {size}" for name, size in zip("BTIHO", problem[:5])] + macros
     macros += [f"real {real}", f"SERIES(r) {series(degree)}", "ALIGNED __attribute__((aligned(64)))",
                f"BLAS {int('BLAS' in variant)}"]
-    text = "\n".join(f"#define {macro}" for macro in macros) + SOURCE
-    flags = FLAGS + (["-mprefer-vector-width=512"] if "512" in variant else [])
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "gru.c", Path(folder) / "gru.so"
-        source.write_text(text, encoding="utf-8")
-        done = subprocess.run([COMPILER, *flags, "-o", str(target), str(source)], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"the C contender does not compile:\n{done.stderr}")
-        return ctypes.CDLL(str(target))
+    return c_library(macros, SOURCE, FLAGS + (["-mprefer-vector-width=512"] if "512" in variant else []))
 
 
 def missing():
@@ -310,7 +299,7 @@ def blas():
 class GRU:
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         ways = ("loops",) if problem.H < LEAST_H_OF_BLAS else ("BLAS",)
         return tuple(f"{way}{width}" for way in ways for width in (", 512", ""))
 

@@ -54,7 +54,7 @@ class ByHand(Autodiff):
 
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         return ("vectors, unroll 1", "unroll 1") if problem.B == 1 else ("unroll 1", "unroll 4")
 
     def value_and_gradients(self, p, X, D, lengths):

@@ -22,7 +22,7 @@ class Layers:
 
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         return ("", "XLA", "unrolled") if problem.T <= LONGEST_UNROLLED else ("", "XLA")
 
     def __init__(self, problem, variant=""):

@@ -99,7 +99,7 @@ def make_cells(H, real, lstm):
 class Numba:
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         return ("loops", "dot") if problem.H <= 32 else ("dot",)
 
     def __init__(self, problem, variant="loops"):

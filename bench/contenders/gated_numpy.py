@@ -14,7 +14,7 @@ def sigmoid(x):
 class Plain:
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         return ("",)
 
     def __init__(self, problem, variant=""):

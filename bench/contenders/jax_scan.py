@@ -35,7 +35,7 @@ class Autodiff:
 
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         return ("unroll 1",)
 
     def __init__(self, problem, variant="unroll 1"):
@@ -120,7 +120,7 @@ class ByHand(Autodiff):
 
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         return ("vectors, unroll 1", "unroll 1") if problem.B == 1 else ("unroll 1", "unroll 4")
 
     def outputs(self, p, X):

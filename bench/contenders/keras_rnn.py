@@ -35,7 +35,7 @@ class Layers:
 
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         limits = {"": problem.T, "XLA": problem.T, "unrolled": LONGEST_UNROLLED, "unrolled, XLA": LONGEST_UNROLLED_XLA}
         return tuple(variant for variant, longest in limits.items() if problem.T <= longest)
 

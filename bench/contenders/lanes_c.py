@@ -8,13 +8,11 @@ X (T, I) is shared, and D (N, T, O) belongs to each network.
 
 import ctypes
 import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
+from contenders.c_library import COMPILER, c_library
 
-COMPILER = "gcc"
 FLAGS = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-shared", "-fPIC", "-w"]
 LANES = 16
 
@@ -162,14 +160,8 @@ class Lanes:
         if n % LANES:
             raise ValueError(f"n must be a multiple of {LANES}, got {n}")
         H = population[0].hidden_size
-        text = "\n".join(f"#define {name} {size}" for name, size in zip("TIHO", (T, I, H, O))) + SOURCE
-        with tempfile.TemporaryDirectory() as folder:
-            source, target = Path(folder) / "lanes.c", Path(folder) / "lanes.so"
-            source.write_text(text, encoding="utf-8")
-            done = subprocess.run([COMPILER, *FLAGS, "-o", str(target), str(source)], capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(f"the C lanes do not compile:\n{done.stderr}")
-            self.run = ctypes.CDLL(str(target)).run
+        macros = [f"{name} {size}" for name, size in zip("TIHO", (T, I, H, O))]
+        self.run = c_library(macros, SOURCE, FLAGS).run
         self.theta = np.ascontiguousarray(population.theta.T)
         self.X, self.D = np.ascontiguousarray(X), np.ascontiguousarray(D)
         self.gradient, self.losses = np.empty_like(self.theta), np.empty(n)

@@ -34,7 +34,7 @@ class OneDNN:
 
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         return ("",) if problem.threads == 1 else ("", "one thread")
 
     def __init__(self, problem, variant=""):

@@ -23,7 +23,7 @@ class Module:
 
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         return ("",)
 
     def __init__(self, problem, variant=""):
@@ -114,7 +114,7 @@ class ByHand:
 
     @staticmethod
     def variants(problem):
-        """Return the names of the ways to compute `problem`, a Problem, of which the fastest is timed."""
+        """Return the names of the variants for this problem."""
         ways = ("mv", "mm") if problem.B == 1 else ("mm",)
         return ways if problem.threads == 1 else (*ways, *(f"{way}, one thread" for way in ways))
 

@@ -86,7 +86,8 @@ def _shape_key(net):
     if not any(type(value) is dict and value for value in shared.values()) and _hashable(options):
         return options
     config, arrays = _maps.split(shared)
-    return net.dt, repr(sorted(config.items())), tuple((name, array.shape, array.tobytes()) for name, array in sorted(arrays.items()))
+    values = tuple((name, array.shape, array.tobytes()) for name, array in sorted(arrays.items()))
+    return net.dt, repr(sorted(config.items())), values
 
 
 def _hashable(value):

@@ -29,8 +29,8 @@ class Conversion:
         The keys are rnn.weight_ih_l0 (H, I), rnn.weight_hh_l0 (H, H), rnn.bias_ih_l0 and rnn.bias_hh_l0 (H,), likewise for
         each further layer and direction, and linear.weight (O, H) and linear.bias (O,). Values are copies in the network's
         dtype. PyTorch adds its two biases: the first is b_s, the second zero. Learned initial states are `h_0` (layers ·
-        directions, 1, H), which nn.RNN takes as an argument. With rank=R, weight_hh is M Nᵀ. The module itself must apply the output activation, and must
-        turn token ids into one-hot vectors.
+        directions, 1, H), which nn.RNN takes as an argument. With rank=R, weight_hh is M Nᵀ. The module itself must apply the
+        output activation, and must turn token ids into one-hot vectors.
 
         Returns
         -------

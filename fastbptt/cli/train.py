@@ -182,8 +182,9 @@ def _train_candidates(args, data, candidates):
         candidates.append(_forecast.Forecaster(
             data.targets, data.inputs, horizon=args.horizon, difference=difference, ids=data.ids, id_column=args.id,
             calendar=data.calendar, reading=data.options))
-        candidates[-1].fit(data.values, data.times, _weights(data), cell=args.cell, hidden_size=H, solver=args.solver, max_iter=args.max_iter,
-                           random_state=args.random_state, verbose=sys.stderr is not None and sys.stderr.isatty())
+        candidates[-1].fit(data.values, data.times, _weights(data), cell=args.cell, hidden_size=H, solver=args.solver,
+                           max_iter=args.max_iter, random_state=args.random_state,
+                           verbose=sys.stderr is not None and sys.stderr.isatty())
         if candidates[-1].regressor.history_.best_epoch is None:
             raise FloatingPointError("the error on the held-out 10 % is not finite after any epoch")
         _print_candidate(candidates[-1], data)

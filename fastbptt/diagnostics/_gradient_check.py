@@ -127,7 +127,6 @@ def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = No
 
 
 BACKENDS = (("reference", "float64"), ("core", "float64"), ("core", "float32"))
-KINKED_UNITS, KINKED_LOSSES = ("relu", "leaky_relu"), ("absolute_error", "quantile")
 
 
 def _across_kinks(networks, data):
@@ -153,9 +152,9 @@ def _across_kinks(networks, data):
         outputs.append(np.nan_to_num(np.sign(Y - np.tile(D, Y.shape[-1] // D.shape[-1]))) if D.ndim == Y.ndim else Y)
     loss = net.loss[0] if isinstance(net.loss, tuple) else net.loss
     uncertain = np.zeros(outputs[0].shape[:-1], bool)
-    if loss in KINKED_LOSSES:
+    if loss in reference.KINKED_LOSSES:
         uncertain |= (_signs_differ(outputs)).any(axis=-1)
-    if net.activation in KINKED_UNITS:
+    if net.activation in reference.KINKED_ACTIVATIONS:
         of_units = _signs_differ(units).any(axis=-1)  # (T, B); later errors depend on these units
         uncertain |= (np.logical_or.accumulate(of_units) if uncertain.ndim == 2 and not net.bidirectional
                       else of_units.any(axis=0))

@@ -2,10 +2,10 @@
 
 To add an option, add a row to OPTIONS and the argument with its type to the signatures that type checkers and scikit-learn
 read: `RNN.__init__` and, if `estimators` is True, both estimators. tests/options/test_options.py compares these signatures
-with the rows. A build writes options/signature.py, for the type of `Population`, from `RNN.__init__`. Everything else reads the rows: the constructor's body, repr, files and pickles,
-copies, the arguments of the backends (options/for_backends.py), the options that estimators pass on to `RNN`, and the choice of
-networks that populations compute in lanes. A new option also needs the code of its effect, in `fastbptt.reference` and in the
-core.
+with the rows. A build writes options/signature.py, for the type of `Population`, from `RNN.__init__`. Everything else reads the
+rows: the constructor's body, repr, files and pickles, copies, the arguments of the backends (options/for_backends.py), the
+options that estimators pass on to `RNN`, and the choice of networks that populations compute in lanes. A new option also needs
+the code of its effect, in `fastbptt.reference` and in the core.
 """
 
 from __future__ import annotations

@@ -165,7 +165,10 @@ Ostojic 2018, Neuron 99:609, Dubreuil et al. 2022, Nature Neuroscience 25:783, a
 
 from __future__ import annotations
 
-from .tables import ACTIVATIONS, FUSED, LEAKY_SLOPE, LOSS_PARAMETERS, LOSSES, NOISE, OUTPUT_ACTIVATIONS, reads_input
+from .tables import (
+    ACTIVATIONS, FUSED, KINKED_ACTIVATIONS, KINKED_LOSSES, LEAKY_SLOPE, LOSS_PARAMETERS, LOSSES, NOISE, OUTPUT_ACTIVATIONS,
+    reads_input,
+)
 from .maps import effective, Map, pulled_back
 from .products import (
     accumulate, affine, column_sums, gather, only, pack, product_settled, read, read_back, restart, scatter, settled,
@@ -184,7 +187,8 @@ from .inspection import argument, gradient_flow, gradient_terms, jacobian, kept,
 from .updates import clip_norm, update, UPDATE_RULES
 
 __all__ = [
-    "LEAKY_SLOPE", "ACTIVATIONS", "OUTPUT_ACTIVATIONS", "NOISE", "LOSSES", "FUSED", "LOSS_PARAMETERS", "Map",
+    "LEAKY_SLOPE", "ACTIVATIONS", "OUTPUT_ACTIVATIONS", "NOISE", "LOSSES", "FUSED", "LOSS_PARAMETERS",
+    "KINKED_ACTIVATIONS", "KINKED_LOSSES", "Map",
     "effective", "pulled_back", "gather", "pack", "affine", "only", "settled", "product_settled", "restart", "turn",
     "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "CELL_NAMES", "cell_of", "has_leak",
     "Through", "recur", "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals",

@@ -47,6 +47,8 @@ ACTIVATIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.nd
     "gelu": (lambda A: A * _normal_distribution(A), of_input(lambda A: _normal_distribution(A) + A * _normal_density(A))),
 }
 
+KINKED_ACTIVATIONS = ("relu", "leaky_relu")  # at A = 0, where the derivative jumps
+
 
 def reads_input(activation: str) -> bool:
     """Return whether g1' is a function of the pre-activation A, which the forward pass must then keep."""
@@ -125,6 +127,8 @@ LOSSES: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]] =
     ),
     "poisson": (lambda Y, Z, D, _: Y - D * Z, with_output("exp", lambda Y, Z, D, _: Y - D)),
 }
+
+KINKED_LOSSES = ("absolute_error", "quantile")  # at Y = D, where the derivative jumps
 
 # name of a fused loss: the output activation that it requires
 FUSED = {name: derivative.output_activation for name, (_, derivative) in LOSSES.items() if isinstance(derivative, with_output)}

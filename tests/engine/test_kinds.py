@@ -567,7 +567,7 @@ def errors_close_by(call, errors, runs=16):
         other = call.but(parameters={name: nudged(value) for name, value in call.parameters.items()},
                          **{name: nudged(getattr(call, name)) for name in ("X", "D", "weights", "initial_state", "dY")})
         truth, rough = (everything(other, dtype, "reference") for dtype in ("float64", "float32"))
-        errors = {name: max(errors[name], error_of(rough[name], truth[name])) for name in truth}
+        errors = {name: max(errors[name], error_of(rough[name], truth[name])) for name in errors}
     return errors
 
 

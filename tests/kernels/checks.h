@@ -603,11 +603,7 @@ static void NAME(gated_unit)(int activation, int form, const truth *a, const tru
         *bound = m_c + M(fabs)(r) * (m[3] + 2);
         return;
     }
-    case FASTBPTT_PLAIN:
-    case FASTBPTT_RATE:
-    case FASTBPTT_CURRENT:
-    case FASTBPTT_PLAIN_INPUT:
-    case FASTBPTT_CURRENT_INPUT: break; /* of one gate */
+    case CELLS_OF_ONE_GATE: break;
     }
     fail("there are no formulas of cell %d", form);
 }
@@ -725,11 +721,7 @@ static void NAME(gated_unit_back)(int activation, int form, const real *s, ptrdi
         *direct = dc * f;
         return;
     }
-    case FASTBPTT_PLAIN:
-    case FASTBPTT_RATE:
-    case FASTBPTT_CURRENT:
-    case FASTBPTT_PLAIN_INPUT:
-    case FASTBPTT_CURRENT_INPUT: break; /* of one gate */
+    case CELLS_OF_ONE_GATE: break;
     }
     fail("there are no formulas of cell %d", form);
 }

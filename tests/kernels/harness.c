@@ -239,6 +239,10 @@ static ptrdiff_t slot_of(int form, ptrdiff_t gate)
 #pragma GCC diagnostic error "-Wswitch" /* a row of a table whose expected value is not written in checks.h does not compile */
 #endif
 
+/* Labels of a switch over forms. They stand in one place, so that -Wswitch asks for a new cell's formulas in each switch. */
+#define CELLS_OF_ONE_GATE \
+    FASTBPTT_PLAIN: case FASTBPTT_RATE: case FASTBPTT_CURRENT: case FASTBPTT_PLAIN_INPUT: case FASTBPTT_CURRENT_INPUT
+
 static const char *set; /* the one that is checked */
 
 #include "bounds.h"

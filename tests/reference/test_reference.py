@@ -91,6 +91,27 @@ def scalar_forward(case):
 
 
 @every_activation
+def test_the_derivative_jumps_at_zero_for_kinked_activations_only(activation):
+    g, derivative = reference.ACTIVATIONS[activation]
+    A = np.array([-1e-9, 1e-9])
+    below, above = derivative(A if reference.reads_input(activation) else g(A))
+    assert (abs(above - below) > 1e-6) == (activation in reference.KINKED_ACTIVATIONS)
+
+
+@pytest.mark.parametrize("loss", reference.LOSSES)
+def test_the_derivative_jumps_at_the_target_for_kinked_losses_only(loss):
+    output_activation = reference.FUSED.get(loss, "identity")
+    g2 = {"identity": lambda Z: Z, "sigmoid": reference.OUTPUT_ACTIVATIONS["sigmoid"][0], "exp": np.exp,
+          "softmax": reference.OUTPUT_ACTIVATIONS["softmax"][0]}[output_activation]
+    parameter = {"huber": 1.0, "quantile": (0.3,)}.get(loss)
+    Z = np.array([[0.2, -0.4]])
+    D = g2(Z)[:, :1] if loss == "quantile" else g2(Z)
+    Z = Z[:, :D.shape[1]]
+    slopes = [reference.LOSSES[loss][1](g2(Z + step), Z + step, D, parameter)[0, 0] for step in (-1e-9, 1e-9)]
+    assert (abs(slopes[1] - slopes[0]) > 1e-6) == (loss in reference.KINKED_LOSSES)
+
+
+@every_activation
 @pytest.mark.parametrize("choice", COVERING_CHOICES[:4], ids=lambda c: f"bias={c.bias}, given={c.given}")
 def test_states_are_the_formula(activation, choice):
     case = draw(SMALL, activation, choice=choice)
