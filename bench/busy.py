@@ -13,11 +13,12 @@ alternating   fastbptt's calls alternate with those of PyTorch, JAX or Numba, wh
 Each figure is a mean, not a median: the rare call that waits for a scheduler's time slice counts with its full time. Both
 numbers of threads are measured in processes of their own, which take turns (run.py); all are stopped but the one whose turn it
 is. A turn lasts about 0.1 s, so that both meet the same interruptions by the machine's other work: in a second without turns a
-call of 0.4 ms with one thread varies by a quarter. A ratio above 1 means that threads cost time.
+call of 0.4 ms with one thread varies by a quarter. A ratio above 1 means that threads cost time; ± is its standard error.
 """
 
 import argparse
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -70,33 +71,46 @@ def prepare_pair(stack, name, cell, dtype, **variables):
 
 
 def means_in_turn(processes, seconds, ask, turn=TURN):
-    """Return the mean seconds of a call with one thread and with all threads. The processes take turns of `turn` seconds.
+    """Return the mean seconds of a call with one thread and with all threads, and the standard error of their ratio.
 
-    ask(process, seconds) is a turn. It returns the total time of its calls, and their number.
+    The processes take turns of `turn` seconds. ask(process, seconds) is a turn. It returns the total time of its calls, and
+    their number. The standard error is the jackknife's over the rounds, so that a row of few calls shows how uncertain it is.
     """
     rounds = max(LEAST_ROUNDS, round(seconds / turn / len(processes)))
     turns = {threads: [] for threads in processes}
     for k in range(rounds):
         for threads in list(processes)[::1 - 2 * (k % 2)]:
             turns[threads].append(ask(processes[threads], seconds / rounds / len(processes)))
-    return [sum(total for total, _ in pairs) / sum(count for _, count in pairs) for pairs in turns.values()]
+    left_out = [ratio(*means([pairs[:k] + pairs[k + 1:] for pairs in turns.values()])) for k in range(rounds)]
+    spread = sum((each - sum(left_out) / rounds) ** 2 for each in left_out)
+    return *means(turns.values()), math.sqrt(spread * (rounds - 1) / rounds)
+
+
+def means(turns):
+    """Return the mean seconds of a call for each list of turns (total seconds, number of calls)."""
+    return [sum(total for total, _ in pairs) / sum(count for _, count in pairs) for pairs in turns]
+
+
+def ratio(one, all_of_them):
+    """Return the time with all threads divided by that with one."""
+    return all_of_them / one
 
 
 def means_of_calls(processes, seconds):
-    """Return the mean seconds of a call with one thread and with all threads, for calls that follow one another.
+    """Return what `means_in_turn` returns, for calls that follow one another.
 
     `processes` come from `prepare_pair`, and take turns for `seconds` together.
     """
     return means_in_turn(processes, seconds, lambda process, share: process.ask("repeat", share))
 
 
-def print_row(cell, name, one, all_of_them, *more):
+def print_row(cell, name, one, all_of_them, error, *more):
     """Print a row of a table: cell, contender, and the seconds of a call with one thread (`one`) and with all threads.
 
-    `more` are further entries.
+    `error` is the standard error of their ratio, and `more` are further entries.
     """
     print(f"| {','.join(map(str, cell.sizes))} | {name} | {one * 1e3:.3f} | {all_of_them * 1e3:.3f} | "
-          f"{all_of_them / one:.2f} |{''.join(f' {word} |' for word in more)}", flush=True)
+          f"{ratio(one, all_of_them):.2f} ± {error:.2f} |{''.join(f' {word} |' for word in more)}", flush=True)
 
 
 def print_heading(title, *more):
