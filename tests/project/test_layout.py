@@ -3,6 +3,7 @@
 import ast
 import re
 
+import mutate
 import pytest
 from processes import ROOT, SUPPORT, TESTS
 
@@ -40,3 +41,13 @@ def test_every_named_test_file_exists(path):
     named = set(re.findall(r"\btests/[\w/]*\w\.(?:py|c|h|pyx|json)\b", path.read_text(encoding="utf-8")))
     missing = {name for name in named if not (ROOT / name).exists()}
     assert not missing
+
+
+def test_mutate_names_functions_and_test_files_that_exist():
+    if not (ROOT / "fastbptt" / "_core.pyx").exists():
+        pytest.skip("no sources beside the tests")
+    for group, functions in mutate.CORE_FUNCTIONS.items():
+        text = "\n".join(path.read_text(encoding="utf-8") for of, path, _ in mutate.core_files(ROOT) if of == group)
+        defined = set(re.findall(r"^ *(?:cdef|def) [^(\n=]*?(\w+)\(", text, re.MULTILINE))
+        assert {name.rpartition(".")[2] for name in functions} - defined == set()
+    assert set(mutate.TEST_FILES) - {path.name for path in TESTS.rglob("test_*.py")} == set()

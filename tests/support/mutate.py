@@ -48,7 +48,8 @@ STALLED = 20  # seconds in one test after which a mutant counts as hanging; the 
 TEST_FILES = ("test_backward.py", "test_mutants.py", "test_reference.py", "test_reference_sequences.py", "test_core.py",
               "test_shards.py", "test_kinds.py", "test_truncation.py", "test_memory.py", "test_stream.py", "test_inputs.py",
               "test_penalties.py", "test_maps.py", "test_diagnostics.py", "test_stack.py", "test_embed.py",
-              "test_rates_and_omega.py", "test_leaky.py", "test_denormals.py")
+              "test_rates_and_omega.py", "test_leaky.py", "test_denormals.py", "test_gates.py", "test_unit_leaks.py",
+              "test_low_rank.py")
 QUICK = 0.03  # seconds: of the tests, those that mutants listed as equivalent meet, beside the likely ones
 OF_INPUTS = re.compile("test_(?!inputs)|weight|label")  # what of test_inputs.py has to do with gradients
 
@@ -106,6 +107,10 @@ CORE_FUNCTIONS = {
         "count_nonzero": None,
         **dict.fromkeys(("prepare_weights", "sum_weights", "scale_of", "multiply", "undo_scale", "is_noise", "drop_noise_rows",
                          "find_norms", "find_old_start", "add_to_old_start")),
+        **dict.fromkeys(("find_effective", "multiply_factors", "add_factor_gradients", "leaky_backward", "gated_backward",
+                         "back", "find_start_gradient", "add_start_gradient", "add_in_double", "find_leaks",
+                         "read_current_before", "find_currents_before", "add_leak_sums", "add_gate_gradients",
+                         "add_recurrent_gradient", "add_input_gradient", "add_biases")),
         "lengths_in_range": None,
         "labels_in_range": None,
         "ids_in_range": None,
@@ -117,9 +122,9 @@ CORE_FUNCTIONS = {
         "EngineArguments.take_penalties": None,
         "EngineCalls.gradients": None,
     },
-    "blas": dict.fromkeys(("product", "pack", "affine", "accumulate", "column_sums", "gather", "scatter",
-                                "differentiate", "recur_back", "slope", "softmax_row", "softmax", "fused_row",
-                                "plain_row", "error")),
+    "blas": dict.fromkeys(("product", "pack", "affine", "accumulate", "column_sums", "gather", "scatter", "recur_back",
+                           "integrate_back", "gru_step_back", "gru_before_step_back", "lstm_step_back", "gate_back",
+                           "softmax_row", "softmax", "row", "error")),
 }
 
 MAPS = ["of_the_definition", "by_theta_is", "terms_sum", "is_the_reference_in_every", "mapped_network"]
