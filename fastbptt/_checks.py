@@ -426,6 +426,17 @@ def refuse_list_of_sequences(name, value, ndim):
                          f"np.stack({letter})")
 
 
+def unconverted(name, value, dtype):
+    """Raise if an operation that reads the user's own array at each call would have to convert it first."""
+    if type(value) is not np.ndarray:
+        raise TypeError(f"{name} must be a NumPy array, because each call reads it again, got {type(value).__name__}")
+    if value.dtype != dtype or not value.dtype.isnative:
+        raise TypeError(f"{name} must have dtype {np.dtype(dtype)}, because each call reads it again, got {value.dtype}")
+    if not (value.flags.c_contiguous and value.flags.aligned):
+        raise ValueError(f"{name} must be C-contiguous and aligned, because each call reads it again, got strides "
+                         f"{value.strides} with shape {value.shape}")
+
+
 def refuse_masked(name, value):
     """Raise ValueError for a masked array, or a list that has one, because NumPy's conversions silently drop the mask."""
     if isinstance(value, (list, tuple)):

@@ -148,6 +148,9 @@ def at_once(method):
     return loss_and_gradients
 
 
+include "engine/bound.pxi"
+
+
 def lane_kernels():
     """The kernel set of this process for many networks at once, in a capsule."""
     return PyCapsule_New(<void *> chosen, b"fastbptt.kernels", NULL)

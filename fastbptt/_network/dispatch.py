@@ -6,7 +6,7 @@ for `RNN.loss_and_gradients`, and `RNN.step`. They call the compiled engine dire
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from ..backends.arguments import Batch, CallOptions, DEFAULT_OPTIONS, KnownState
 from ..backends.reference import ReferenceBackend
 from ..options import for_backends as _for_backends, parametrizations as _maps
 from .arguments import _threads
+from .parameters import _aligned
+
+if TYPE_CHECKING:
+    from .._types import Bool, Int
 
 BACKENDS = ("core", "reference")
 
@@ -33,6 +37,72 @@ class Dispatch:
             "reference": ReferenceBackend(shapes, **_for_backends.for_reference(self._config, shapes, self._maps)),
         }
         self._at_once = _Unchecked() if self._stacked else self._engines["core"]
+
+    def bind(self, X: np.ndarray, D: np.ndarray, *, initial_state: np.ndarray | tuple[np.ndarray, ...] | None = None,
+             weights: np.ndarray | None = None, lengths: np.ndarray | None = None, resets: np.ndarray | None = None,
+             input_gradient: Bool = False, initial_state_gradient: Bool = False,
+             n_threads: Int | None = None) -> _core.BoundCall:
+        """Return a prepared call of `loss_and_gradients` for loops that put new values into the same arrays.
+
+        The call checks its arguments and makes its result arrays once. A call of the smallest networks then takes about half
+        the time of `loss_and_gradients` (docs/speed.md).
+
+        Parameters
+        ----------
+        X, D, initial_state, weights, lengths, resets
+            As in `loss_and_gradients`, but NumPy arrays that no call has to convert: C-contiguous, of the network's dtype; token
+            ids, class labels and lengths of dtype intp, resets of dtype bool. Each call reads their present values. They belong
+            to the caller.
+        input_gradient, initial_state_gradient : bool
+            Whether to add "X" and "initial_state" to the gradients.
+        n_threads : int, optional
+            As in `forward`.
+
+        Returns
+        -------
+        BoundCall
+            Calling it returns the loss, a float, and overwrites the arrays in its dict `gradients`. It uses the present
+            parameters of the network. Copy a gradient that the next call must not overwrite. Only one thread at a time may call
+            it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument would have to be converted, or is refused by `loss_and_gradients`. Values that have become invalid
+            later (a label that is out of range) raise in the call.
+
+        Examples
+        --------
+        >>> net = RNN(1, 4, 1, dtype="float64", random_state=0)
+        >>> X, D = np.zeros((10, 1, 1)), np.zeros((10, 1, 1))
+        >>> call = net.bind(X, D)
+        >>> rng = np.random.default_rng(0)
+        >>> for _ in range(3):
+        ...     X[...] = rng.standard_normal(X.shape)
+        ...     loss = call()
+        ...     net.theta = net.theta - 0.01 * call.gradient
+        """
+        return self._bound_call(Batch(X, D, weights, initial_state, lengths, resets), bool(input_gradient),
+                                bool(initial_state_gradient), _threads(n_threads))
+
+    def _bound_call(self, batch, input_gradient, initial_state_gradient, n_threads):
+        """Return the BoundCall of a Batch that the user gave. One call of `loss_and_gradients` checks its values."""
+        labels = self._engines["reference"].loss == "cross_entropy" and np.ndim(batch.D) == (1 if self.output == "last" else 2)
+        for name, value, dtype in (("X", batch.X, np.intp if self.one_hot else self.dtype),
+                                   ("D", batch.D, np.intp if labels else self.dtype), ("weights", batch.weights, self.dtype),
+                                   ("initial_state", batch.initial_state, self.dtype), ("lengths", batch.lengths, np.intp),
+                                   ("resets", batch.resets, np.bool_)):
+            parts = value if self._stacked and name == "initial_state" and isinstance(value, tuple) else (value,)
+            for part in parts if value is not None else ():
+                _checks.unconverted(name, part, dtype)
+        _, found = self.loss_and_gradients(
+            batch.X, batch.D, initial_state=batch.initial_state, weights=batch.weights, lengths=batch.lengths,
+            resets=batch.resets, input_gradient=input_gradient, initial_state_gradient=initial_state_gradient,
+            n_threads=n_threads or None)
+        gradient = _aligned(self._theta.size, self.dtype)
+        named = self._named(gradient)
+        return _core.BoundCall(self, batch, gradient, named | {name: found[name] for name in found if name not in named},
+                               n_threads)
 
     def _call_options(self, n_threads, noise, dropout):
         """Return the CallOptions of an operation that takes these three arguments of the user and no others."""

@@ -172,6 +172,13 @@ def test_an_option_whose_gradients_are_wrong_is_not_timed(tmp_path):
     assert done.returncode == 1 and "it was not timed" in done.stderr
 
 
+def test_bound_prints_a_row_for_each_shape():
+    done = program("bound.py", "--seconds", "0")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines()[2:]]
+    assert len(rows) == 9 and all(float(row[4]) > 0 for row in rows)
+
+
 def test_busy_prints_every_table():
     done = program("busy.py", "--cells", "20,30,3,5,2", "--seconds", "0.2", "--tables", "busy", "idle", "spaced", "processes")
     if "needs two cores" in done.stderr:
