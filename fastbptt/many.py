@@ -27,9 +27,11 @@ import numpy as np
 from . import _checks
 from ._many.begun import Begun as _Begun  # noqa: F401  for old pickles
 from ._many.call import Call
-from ._many.folds import CrossValidation, _candidates, _folds, _select_sequences, seed_list, _score_table
-from ._many.jobs import NAMED, OTHERS, GivenData, Jobs, jobs_of_estimators, jobs_of_sets
+from ._many.folds import CrossValidation, _candidates, _folds, seed_list, _score_table
+from ._many.jobs import NAMED, OTHERS, GivenData, Jobs, jobs_of_estimators
+from ._many.nested import NestedCrossValidation, Runs, cross_validate_nested
 from ._many.results import CURVES, Fits, WorkersFailed
+from ._many.scoring import named as named_score
 from ._estimators.base import Estimator
 from .estimators import RNNClassifier, RNNRegressor
 from .network import RNN
@@ -163,11 +165,14 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
                    grid: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None, *,
                    cv: Int | Splitter | Iterable[tuple[ArrayLike, ArrayLike]] = 5,
                    seeds: Int | Sequence[Int] | np.ndarray | None = None, sample_weight: ArrayLike | None = None,
-                   scoring: Callable[[Any, Any, Any], float] | None = None,
+                   scoring: str | Callable[[Any, Any, Any], float] | None = None, nested: Int | Splitter | None = None,
                    executor: concurrent.futures.Executor | None = None,
                    chunk_size: Int | None = None, progress: Bool | None = None, resume: Bool | Fits = False,
-                   n_threads: Int | None = None) -> CrossValidation:
+                   n_threads: Int | None = None) -> CrossValidation | NestedCrossValidation:
     """Score an estimator by cross-validation for each parameter set of a grid. `fit_many` trains all fits at once.
+
+    With `nested`, inner folds choose the parameters and outer folds judge the choice, so that the score is not that of the
+    best of many (Varma and Simon 2006, Bias in error estimation when using cross-validation for model selection).
 
     Parameters
     ----------
@@ -182,8 +187,18 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
         the same shares of labels. Or an object with split(X, y), or pairs (train, test) of index arrays.
     seeds : int or list of int, optional
         Repeat each fit with these values of random_state. An int stands for 0, 1, ... The default is only the estimator's own.
-    scoring : function of (estimator, X, y), optional
-        The default is the estimator's `score`. Sample weights affect only the fits.
+    scoring : str or function of (estimator, X, y), optional
+        The default is the estimator's `score`. Higher is better. Sample weights affect only the fits. Names, each a mean over
+        sequences or real steps:
+
+        - "log_likelihood": ln p of the true class, in nats, or of the counts of a regressor with loss "poisson". A probability
+          below the least normal number of the dtype counts as it. The score is −inf if a test fold has a class that its
+          training fold has not.
+        - classifiers: "accuracy", "balanced_accuracy"
+        - regressors: "r2", "neg_mean_squared_error", "neg_root_mean_squared_error", "neg_mean_absolute_error"
+    nested : int or splitter, optional
+        The inner folds, as `cv`. For each outer fold, the candidate of the best mean score over inner folds and seeds is
+        trained on the whole training part of the outer fold, once for each seed, and scored on its test part.
     executor, chunk_size, progress, resume, n_threads : as in `fit_many`
         resume takes the `fits` of an earlier call.
 
@@ -199,6 +214,8 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
         - mean_fit_time, std_fit_time: seconds of the population that a fit was part of
 
         The score of a fit that became infinite or NaN is NaN.
+    NestedCrossValidation
+        With `nested`: a dict of columns with one row per outer fold. Its docstring lists them.
 
     Raises
     ------
@@ -209,43 +226,24 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
     --------
     >>> found = cross_validate(RNNRegressor(), X, y, {"hidden_size": [8, 16]}, cv=5, seeds=3)
     >>> found.best_params
+    >>> nested = cross_validate(RNNRegressor(), X, y, {"hidden_size": [1, 2, 4]}, cv=5, nested=4, seeds=3)
+    >>> nested["test_score"].mean()
     """
     if not isinstance(estimator, Estimator):
         raise TypeError(f"estimator must be an RNNRegressor or an RNNClassifier, got {type(estimator).__name__}; use "
                         "scikit-learn's GridSearchCV for others")
-    if scoring is not None and not callable(scoring):
-        raise TypeError(f"scoring must be a function of (estimator, X, y), got {type(scoring).__name__}")
-    candidates, seeds = _candidates(grid), seed_list(seeds)
+    score, candidates, seeds = named_score(scoring, estimator), _candidates(grid), seed_list(seeds)
+    fits = Runs(estimator, X, y, sample_weight, score, executor=executor, chunk_size=chunk_size, progress=progress,
+                n_threads=n_threads)
     folds = _folds(cv, X, y, estimator)
-    estimators, parts, tests = [], [], []
-    for params in candidates:
-        for seed in seeds:
-            for train, test in folds:
-                chosen = params if seed is None else params | {"random_state": seed}
-                each = type(estimator)(**copy.deepcopy(estimator.get_params())).set_params(**copy.deepcopy(chosen))
-                estimators.append(each)
-                parts.append(train)
-                tests.append(test)
-    selected = {}
-
-    def select(value, rows):
-        """Return the sequences `rows` of X, y or sample_weight. All candidates with one fold share the selected object."""
-        key = id(value), id(rows)
-        if value is not None and key not in selected:
-            selected[key] = _select_sequences(value, rows)
-        return None if value is None else selected[key]
-
-    fits = Fits._empty(estimators)
-    run = Call(fits, executor=executor, chunk_size=chunk_size, progress=progress, n_threads=n_threads)
-    fittings, jobs = jobs_of_sets(estimators, [select(X, rows) for rows in parts], [select(y, rows) for rows in parts],
-                                   [select(sample_weight, rows) for rows in parts], [None] * len(estimators), None,
-                                   run.read(resume))
-    run.train_networks(jobs, fittings)
-    score = scoring or (lambda each, X, y: each.score(X, y))
-    scores = np.array([math.nan if fits.stopped[k] == "nonfinite" else score(each, select(X, tests[k]), select(y, tests[k]))
-                       for k, each in enumerate(estimators)], np.float64)
-    return _score_table(candidates, scores.reshape(len(candidates), len(seeds), len(folds)), fits)
+    if nested is not None:
+        if resume is not False:
+            raise ValueError("resume must be left out with nested, which trains twice")
+        return cross_validate_nested(fits, candidates, seeds, folds, nested)
+    found, scores = fits.train([(params, seed, train, test) for params in candidates for seed in seeds for train, test in folds],
+                               resume)
+    return _score_table(candidates, scores.reshape(len(candidates), len(seeds), len(folds)), found)
 
 
-for _public in (CrossValidation, Fits, WorkersFailed):  # pickles refer to them by this module
+for _public in (CrossValidation, NestedCrossValidation, Fits, WorkersFailed):  # pickles refer to them by this module
     _public.__module__ = __name__

@@ -27,14 +27,15 @@ class Call:
     """One call of fit_many, after its jobs are checked."""
 
     def __init__(self, fits, *, executor=None, chunk_size=None, progress=None, n_threads=None, checkpoint=None,
-                 checkpoint_every=60, overwrite=False):
+                 checkpoint_every=60, overwrite=False, depth=0):
         """Check the arguments of fit_many that concern the whole call.
 
-        `fits` is an empty Fits, which receives the results.
+        `fits` is an empty Fits, which receives the results. `depth` is the number of functions between the public one and the
+        one that calls this object; warnings name the line of the user's call.
         """
         if executor is not None and not callable(getattr(executor, "submit", None)):
             raise TypeError(f"executor must be a concurrent.futures.Executor, got {type(executor).__name__}")
-        self.fits, self.executor = fits, executor
+        self.fits, self.executor, self.depth = fits, executor, depth
         self.chunk_size = None if chunk_size is None else _checks.size("chunk_size", chunk_size)
         self.progress_wanted = None if progress is None else _checks.flag("progress", progress)
         self.threads = None if n_threads is None else _checks.size("n_threads", n_threads)
@@ -117,7 +118,7 @@ class Call:
                 fitting.network.history = self.fits.history(k)
                 fitting.settings["resume"] = k in self.done
                 try:
-                    estimator._finish_fit(fitting, stacklevel=6)
+                    estimator._finish_fit(fitting, stacklevel=6 + self.depth)
                 except Exception as error:
                     errors.append(error)
                 if getattr(estimator, "history_", None) is fitting.network.history:
@@ -217,7 +218,7 @@ class Call:
         whose = "resume" if self.in_memory else f"checkpoint {self.checkpoint!r}"
         if theirs is None and done:
             warnings.warn(f"{whose} was written by an earlier version, which kept no record of data and arguments: make sure "
-                          "that networks, data and arguments are the same", stacklevel=5)
+                          "that networks, data and arguments are the same", stacklevel=5 + self.depth)
         if theirs is not None:
             for job in done:
                 ours[job.k].compare(job, theirs[job.k], thetas[job.k], positions[job.k], whose,

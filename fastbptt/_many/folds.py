@@ -130,22 +130,26 @@ def _select_sequences(value, rows):
     return value[rows] if isinstance(value, np.ndarray) else [value[i] for i in rows]
 
 
-def _score_table(candidates, scores, fits):
+def parameter_columns(rows):
+    """Return the columns param_NAME and params of a list of parameter sets. An entry that a row does not have is masked."""
+    columns = {}
+    for name in dict.fromkeys(name for params in rows for name in params):
+        column = columns[f"param_{name}"] = np.ma.masked_all(len(rows), object)
+        for k, params in enumerate(rows):
+            if name in params:
+                column[k] = params[name]
+    return columns | {"params": rows}
+
+
+def _score_table(candidates, scores, fits, part=slice(None)):
     """Return the CrossValidation of these candidates, with the columns of GridSearchCV.
 
-    `scores` is (candidates, seeds, folds). `fits` gives the times.
+    `scores` is (candidates, seeds, folds). `part` of `fits` gives the times.
     """
     table = CrossValidation()
     table.fits, table.scores = fits, scores
-    seconds, flat = fits.seconds.reshape(len(candidates), -1), scores.reshape(len(candidates), -1)
-    table |= {"mean_fit_time": seconds.mean(axis=1), "std_fit_time": seconds.std(axis=1)}
-    for name in dict.fromkeys(name for params in candidates for name in params):
-        column = np.ma.masked_all(len(candidates), object)
-        for k, params in enumerate(candidates):
-            if name in params:
-                column[k] = params[name]
-        table[f"param_{name}"] = column
-    table["params"] = candidates
+    seconds, flat = fits.seconds[part].reshape(len(candidates), -1), scores.reshape(len(candidates), -1)
+    table |= {"mean_fit_time": seconds.mean(axis=1), "std_fit_time": seconds.std(axis=1)} | parameter_columns(candidates)
     for i in range(scores.shape[2]):
         table[f"split{i}_test_score"] = scores[:, :, i].mean(axis=1)
     mean = table["mean_test_score"] = flat.mean(axis=1)

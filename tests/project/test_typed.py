@@ -168,7 +168,7 @@ def test_no_modules_import_each_other_not_even_for_types():
 
 @pytest.mark.parametrize("module, names", [
     ("training", "History Record Settings State Stepper StreamHistory UpdateSettings"),
-    ("many", "CrossValidation Fits WorkersFailed"), ("population", "Population PopulationHistory"),
+    ("many", "CrossValidation Fits NestedCrossValidation WorkersFailed"), ("population", "Population PopulationHistory"),
     ("estimators", "RNNClassifier RNNRegressor Scaling")])
 def test_public_classes_are_named_by_the_module_that_users_import(module, names):
     """Pickles and error messages use this name, wherever the class is defined."""
