@@ -48,13 +48,16 @@ def inputs(choices, rewards):
     return X
 
 
-def nested(blocks):
-    """Yield (outer, test, train, validation) of every inner fold: the number of the outer fold, and indices of blocks."""
-    fold = np.arange(blocks) % OUTER
-    for outer in range(OUTER):
+def nested(blocks, n_outer=OUTER, n_inner=INNER):
+    """Yield (outer, test, train, validation) of every inner fold: the number of the outer fold, and indices of blocks.
+
+    There are n_outer outer folds with n_inner inner folds each.
+    """
+    fold = np.arange(blocks) % n_outer
+    for outer in range(n_outer):
         rest = np.flatnonzero(fold != outer)
-        for inner in range(INNER):
-            held = np.arange(len(rest)) % INNER == inner
+        for inner in range(n_inner):
+            held = np.arange(len(rest)) % n_inner == inner
             yield outer, np.flatnonzero(fold == outer), rest[~held], rest[held]
 
 
