@@ -604,12 +604,13 @@ def check_bits(call, dtype):
 def lacks_weight(call):
     """Return which sequences (B,) have no error with a weight."""
     T, B = call.X.shape[:2]
-    m = np.ones((T, B)) if call.kind.output == "sequence" else np.ones(B)
+    m = np.ones((T, B) if call.kind.output == "sequence" else (1, B))
     if call.weights is not None:
-        m = np.nan_to_num(call.weights).reshape(*m.shape, -1).sum(axis=-1)
+        weights = np.nan_to_num(call.weights if call.kind.output == "sequence" else call.weights[None])
+        m = weights.sum(axis=2) if weights.ndim == 3 else weights
     if call.lengths is not None:
-        m = m * (np.arange(T)[:, None] < call.lengths if call.kind.output == "sequence" else call.lengths > 0)
-    return ~(m.reshape(-1, B) > 0).any(axis=0)
+        m = m * (np.arange(len(m))[:, None] < call.lengths)
+    return ~(m > 0).any(axis=0)
 
 
 def assert_near(found, expected, call):
