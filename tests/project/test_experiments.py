@@ -38,6 +38,7 @@ def test_an_experiment_runs_and_draws(experiment, monkeypatch, tmp_path, capsys,
 
 @pytest.mark.parametrize("name, arguments, words", [
     ("bandit", ["--epochs", "3", "--blocks", "20", "--trials", "10"], "size by validation"),
+    ("subjects", ["--epochs", "3", "--subjects", "1", "--trials", "10", "--data", "0"], "data 0, gru: 96 networks"),
     ("m1", ["--epochs", "3", "--seeds", "1", "--series", "12"], "linear autoregression"),
 ])
 def test_an_experiment_with_many_networks_runs(experiment, monkeypatch, capsys, name, arguments, words):
