@@ -123,9 +123,11 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
 
     Examples
     --------
+    >>> X = np.random.default_rng(0).standard_normal((20, 6, 1))
     >>> networks = [RNN(1, 4, 1, random_state=seed) for seed in range(100)]
-    >>> fits = fit_many(networks, X, D, epochs=50)
-    >>> fits.history(0).train_loss[-1]
+    >>> fits = fit_many(networks, X[:-1], X[1:], epochs=5)
+    >>> fits.train_loss.shape, len(fits.history(0).train_loss)
+    ((100, 5), 5)
     """
     networks = list(networks)
     given = {"epochs": epochs, "min_updates": min_updates, "batch_size": batch_size, "optimizer": optimizer,
@@ -224,10 +226,14 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
 
     Examples
     --------
-    >>> found = cross_validate(RNNRegressor(), X, y, {"hidden_size": [8, 16]}, cv=5, seeds=3)
-    >>> found.best_params
-    >>> nested = cross_validate(RNNRegressor(), X, y, {"hidden_size": [1, 2, 4]}, cv=5, nested=4, seeds=3)
-    >>> nested["test_score"].mean()
+    >>> X = np.random.default_rng(0).standard_normal((12, 20, 1))
+    >>> y = np.cumsum(X, axis=1) / 5
+    >>> found = cross_validate(RNNRegressor(max_iter=5), X, y, {"hidden_size": [1, 4]}, cv=3, seeds=2)
+    >>> list(found.best_params), found.scores.shape
+    (['hidden_size'], (2, 2, 3))
+    >>> nested = cross_validate(RNNRegressor(max_iter=5), X, y, {"hidden_size": [1, 4]}, cv=3, nested=2, seeds=2)
+    >>> nested["test_score"].shape
+    (3,)
     """
     if not isinstance(estimator, Estimator):
         raise TypeError(f"estimator must be an RNNRegressor or an RNNClassifier, got {type(estimator).__name__}; use "

@@ -403,6 +403,14 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
         ------
         TypeError, ValueError
             If an argument has the wrong type or shape.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> Y, final_state, states = net.forward(X, return_states=True)
+        >>> Y.shape, final_state.shape, states.S.shape
+        ((5, 3, 1), (3, 8), (6, 3, 8))
         """
         options = self._call_options(n_threads, noise, dropout)
         results = self._run(backend, "forward", _Batch(X, None, None, initial_state, lengths, resets), options,
@@ -449,6 +457,14 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
         (1, 16, 64, 4)    3.1    0.17 µs
         (1, 16, 256, 4)   28     2.7 µs
         ================  =====  ===============
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> y, state = net.step(np.zeros((1, 2)))
+        >>> y, state = net.step(np.ones((1, 2)), state)
+        >>> y.shape, state.shape
+        ((1, 1), (1, 8))
         """
         threads = 0 if n_threads is None else _threads(n_threads)
         if type(backend) is str and backend == "core":
@@ -483,6 +499,13 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
             the result is m_tb e(Y_tb, D_tb); with one weight per output it is Σ_o m_tbo e_tbo. This is the term of the step
             and sequence in Σ m e. It is never divided by Σ m, whatever `reduction` is. It is 0 where m is 0.
         noise, dropout, n_threads, backend : as in `forward`
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> net.losses(X, D).shape
+        (5, 3)
         """
         options = self._call_options(n_threads, noise, dropout)
         batch = _Batch(X, D, None, initial_state, lengths, resets)
@@ -516,6 +539,13 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
         Returns
         -------
         float
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> bool(np.isclose(net.evaluate(X, D), net.losses(X, D).mean()))
+        True
         """
         options = self._call_options(n_threads, noise, dropout)
         return self._run(backend, "evaluate", _Batch(X, D, weights, initial_state, lengths, resets), options)
@@ -601,6 +631,15 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
 
         The network keeps nothing between calls, so `backward` computes the outputs again. It takes as long as
         `loss_and_gradients`. The other arguments are those of `loss_and_gradients`.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> Y = net.forward(X)[0]
+        >>> gradients = net.backward(X, 2 * (Y - D) / 15)
+        >>> bool(np.allclose(gradients["W_s"], net.loss_and_gradients(X, D)[1]["W_s"]))
+        True
         """
         tbptt = self._check_tbptt(tbptt)
         options = _CallOptions(_threads(n_threads), _check_memory_limit(memory_limit, tbptt),
@@ -632,6 +671,12 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
         -----
         With a cross-entropy loss, D is assumed to hold labels. With several layers, the result counts the arrays between
         layers and the largest workspace of one layer. memory_limit bounds only that workspace.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> net.memory_estimate(1000, 10) > net.memory_estimate(1000, 10, memory_limit="auto")
+        True
         """
         T, B = _checks.size("T", T, smallest=0), _checks.size("B", B, smallest=0)
         if lengths is not None:
@@ -672,6 +717,14 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
             If t is outside −T ... T−1.
         ValueError
             If the network has several layers or two directions.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> terms = net.gradient_terms(X, D, 4)
+        >>> terms["W_s"].shape
+        (5, 8, 8)
         """
         t = _checks.size("t", t, smallest=-(2**31))
         if self._stacked:
@@ -700,6 +753,13 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
         -------
         diagnostics.GradientCheck
             The largest relative error of each parameter. `describe()` returns them as a table.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> net.gradcheck(X, D).passed
+        True
         """
         return diagnostics.gradcheck(self, X, D, initial_state=initial_state, weights=weights, entries=entries,
                                      random_state=random_state)
@@ -731,8 +791,13 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
 
         Examples
         --------
+        >>> import scipy.optimize
+        >>> net = RNN(1, 4, 1, dtype="float64", random_state=0)
+        >>> X, D = np.zeros((5, 3, 1)), np.ones((5, 3, 1))
         >>> result = scipy.optimize.minimize(net.objective(X, D), net.theta, jac=True, method="L-BFGS-B")
         >>> net.theta = result.x
+        >>> net.evaluate(X, D) < 1e-6
+        True
         """
         batch = self._check_data(X, D, weights, initial_state, lengths, resets)
         engine = self._engine(backend)
@@ -771,7 +836,13 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
         self._positions = self._positions.changed("stream_positions", value)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return a copy of `parameters`."""
+        """Return a copy of `parameters`.
+
+        Examples
+        --------
+        >>> list(RNN(2, 8, 1, random_state=0).state_dict())
+        ['W_x', 'W_s', 'b_s', 'W_y', 'b_y']
+        """
         return {name: value.copy() for name, value in self.parameters.items()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
@@ -783,6 +854,13 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
             If state is not a dict.
         ValueError
             If its names or shapes differ from those of `parameters`, or if a value is NaN or infinite.
+
+        Examples
+        --------
+        >>> net, other = RNN(2, 8, 1, random_state=0), RNN(2, 8, 1, random_state=1)
+        >>> other.load_state_dict(net.state_dict())
+        >>> bool((other.theta == net.theta).all())
+        True
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a dict of parameters, got {type(state).__name__}")
@@ -803,6 +881,12 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
         They differ from `parameters` where connections are absent (0 here) or signs are fixed (|w| times the sign). With
         rank=R, W_s = M Nᵀ takes the place of M and N: these are the parameters of the same network without a rank. Use them
         to inspect weights and eigenvalues.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, dale_ratio=0.75, activation="relu", random_state=0)
+        >>> bool((net.effective_parameters()["W_s"][:, :6] >= 0).all())
+        True
         """
         effective, found = reference.effective(self.parameters, self._maps), {}
         for name in self.parameters:
@@ -813,7 +897,16 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
         return found
 
     def copy(self) -> RNN:
-        """Return an independent network with the same options and parameters, and the same positions of its random streams."""
+        """Return an independent network with the same options and parameters, and the same positions of its random streams.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> other = net.copy()
+        >>> other.parameters["W_x"][0, 0] += 1
+        >>> bool((other.theta == net.theta).all())
+        False
+        """
         return copy.copy(self)
 
     def __repr__(self) -> str:
@@ -845,6 +938,12 @@ def load(path: FilePath) -> Any:
         If path does not name a file.
     ValueError
         If the file is no model, is damaged, or comes from a later version. `load` does not trust the file's contents.
+
+    Examples
+    --------
+    >>> RNN(2, 8, 1, random_state=0).save("network.npz")
+    >>> load("network.npz").hidden_size
+    8
     """
     path = _files.path_of(path)
     header, arrays = _files.read(path)

@@ -135,6 +135,12 @@ class SGD(_Rule, rule="sgd"):
     Raises
     ------
     TypeError, ValueError : a number is out of range, or `nesterov` is True without momentum.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=2, optimizer=optimizers.SGD(0.01, momentum=0.9))
     """
 
     momentum: float = 0.0
@@ -152,6 +158,12 @@ class RMSprop(_Rule, rule="rmsprop"):
     """RMSprop: s ← ρ s + (1 − ρ) g²;  θ ← θ − η g / (√s + ε).
 
     Here η is learning_rate, ρ is `rho`, in [0, 1), and ε is `epsilon`. Source: Tieleman and Hinton 2012.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=2, optimizer=optimizers.RMSprop(1e-3))
     """
 
     rho: float = 0.99
@@ -163,6 +175,12 @@ class Adagrad(_Rule, rule="adagrad"):
     """Adagrad: s ← s + g²;  θ ← θ − η g / (√s + ε).
 
     Here η is learning_rate and ε is `epsilon`. Source: Duchi, Hazan and Singer 2011.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=2, optimizer=optimizers.Adagrad(1e-2))
     """
 
     epsilon: float = 1e-10
@@ -174,6 +192,12 @@ class Adam(_Rule, rule="adam"):
 
     Here m̂ = m / (1 − β1^count) and v̂ = v / (1 − β2^count). η is learning_rate, β1 and β2 are `beta_1` and `beta_2`, in [0, 1),
     and ε is `epsilon`. Source: Kingma and Ba 2015.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=2, optimizer=optimizers.Adam(1e-3))
     """
 
     beta_1: float = 0.9
@@ -183,7 +207,14 @@ class Adam(_Rule, rule="adam"):
 
 @dataclass(frozen=True)
 class AdamW(Adam, rule="adamw"):
-    """AdamW: θ ← (1 − η λ) θ, then an update of Adam. λ is `weight_decay`. Source: Loshchilov and Hutter 2019."""
+    """AdamW: θ ← (1 − η λ) θ, then an update of Adam. λ is `weight_decay`. Source: Loshchilov and Hutter 2019.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=2, optimizer=optimizers.AdamW(1e-3, weight_decay=0.1))
+    """
 
     weight_decay: float = 0.01
 

@@ -78,6 +78,7 @@ class Population(_Arguments):
     Examples
     --------
     >>> population = Population(8, 1, 4, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 1)), np.ones((5, 3, 1))
     >>> losses, gradients = population.loss_and_gradients(X, D)
     >>> losses.shape, gradients["W_s"].shape
     ((8,), (8, 4, 4))
@@ -147,6 +148,12 @@ class Population(_Arguments):
             If one of them is no RNN.
         ValueError
             If there is none, or if one has other options than the first.
+
+        Examples
+        --------
+        >>> population = Population.from_networks([RNN(2, 8, 1, random_state=seed) for seed in range(3)])
+        >>> population.n
+        3
         """
         networks = list(networks)
         first = None
@@ -217,7 +224,14 @@ class Population(_Arguments):
                            for k, (own, each) in enumerate(zip(self._positions, value))]
 
     def describe(self) -> str:
-        """Return a sentence that says how the networks are computed, and why."""
+        """Return a sentence that says how the networks are computed, and why.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> print(population.describe())  # doctest: +ELLIPSIS
+        3 networks...
+        """
         net, L = self._like, _population.lanes(self._like.dtype)
         if self._lanes is not None:
             return (f"{self.n} networks in groups of {L}, one a vector lane; batches of more than {most_sequences(net)} "
@@ -240,6 +254,12 @@ class Population(_Arguments):
         With return_states=True there is a third value, that of `RNN.forward`: `.S` (n, T+1, B, H) and `.rates` (n, T, B,
         H). With several layers or two directions, the final states, `.S` and `.rates` are tuples of such arrays, one for
         each recurrence.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> population.forward(np.zeros((5, 4, 2)))[0].shape
+        (3, 5, 4, 1)
         """
         data = self._check(X, None, None, initial_state, lengths, targets=False)
         X, _, _, initial_state, lengths = data
@@ -257,7 +277,15 @@ class Population(_Arguments):
     def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
                n_threads: Int | None = None) -> np.ndarray:
-        """Return the loss of each network, step and sequence, (n, T, B), as `RNN.losses` does, with or without weights."""
+        """Return the loss of each network, step and sequence, (n, T, B), as `RNN.losses` does, with or without weights.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 4, 2)), np.ones((5, 4, 1))
+        >>> population.losses(X, D).shape
+        (3, 5, 4)
+        """
         data = self._check(X, D, weights, initial_state, lengths)
         X, D, weights, initial_state, lengths = data
         if self._lanes is None or not self._lanes_are_faster(data) or weights is not None and weights.shape[-1] > 1:
@@ -274,7 +302,15 @@ class Population(_Arguments):
     def evaluate(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
                  initial_state: ArrayLike | None = None, lengths: ArrayLike | None = None,
                  n_threads: Int | None = None) -> np.ndarray:
-        """Return the reduced error of each network, float64 (n,), without penalties."""
+        """Return the reduced error of each network, float64 (n,), without penalties.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 4, 2)), np.ones((5, 4, 1))
+        >>> population.evaluate(X, D).shape
+        (3,)
+        """
         return self._losses_and_gradients(X, D, weights, initial_state, lengths, False, n_threads)[0]
 
     def loss_and_gradients(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
@@ -283,6 +319,14 @@ class Population(_Arguments):
         """Return the reduced errors with penalties, float64 (n,), and a dict of gradients (n, ...) by parameter.
 
         The gradients are new arrays. As in `parameters`, the axis of networks is the innermost one in memory.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 4, 2)), np.ones((5, 4, 1))
+        >>> E, gradients = population.loss_and_gradients(X, D)
+        >>> E.shape, gradients["W_s"].shape
+        ((3,), (3, 8, 8))
         """
         losses, flat, in_lanes = self._losses_and_gradients(X, D, weights, initial_state, lengths, True, n_threads)
         gradients, begin = {}, 0
@@ -373,6 +417,14 @@ class Population(_Arguments):
         ------
         KeyboardInterrupt
             On Ctrl-C, between stretches of a twentieth of a second. Each network has its last completed update.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 4, 2)), np.ones((5, 4, 1))
+        >>> history = population.fit(X, D, epochs=2)
+        >>> history.train_loss.shape
+        (3, 2)
         """
         data = self._check(X, D, weights, initial_state, lengths, finite=True)
         if validation is not None:
@@ -421,11 +473,26 @@ class Population(_Arguments):
     # ---- Storage
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return a copy of `parameters`."""
+        """Return a copy of `parameters`.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> population.state_dict()["W_s"].shape
+        (3, 8, 8)
+        """
         return {name: value.copy() for name, value in self.parameters.items()}
 
     def copy(self) -> Population:
-        """Return an independent population of the same networks, with the same positions of their random streams."""
+        """Return an independent population of the same networks, with the same positions of their random streams.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> other = population.copy()
+        >>> bool((other.theta == population.theta).all())
+        True
+        """
         return Population.from_networks(self)
 
     def save(self, path: FilePath) -> None:
@@ -435,6 +502,13 @@ class Population(_Arguments):
         ------
         ValueError
             If a parameter is NaN or infinite.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> population.save("population.npz")
+        >>> load("population.npz").n
+        3
         """
         for name, value in self.parameters.items():
             _checks.finite(name, value, "nij")

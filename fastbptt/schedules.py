@@ -61,7 +61,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """A factor of 1."""
+    """A factor of 1.
+
+    Examples
+    --------
+    >>> schedules.Constant().factor(1, 0, 10)
+    1.0
+    """
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,14 @@ class Step(Schedule):
     Raises
     ------
     TypeError, ValueError : a field is not allowed.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=4, schedule=schedules.Step(2, 0.1))
+    >>> [round(rate / history.learning_rate[0], 3) for rate in history.learning_rate]
+    [1.0, 1.0, 0.1, 0.1]
     """
 
     every: int = 30
@@ -88,7 +102,16 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """A factor of gamma^epoch. `gamma` is in (0, 1]."""
+    """A factor of gamma^epoch. `gamma` is in (0, 1].
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=3, schedule=schedules.Exponential(0.5))
+    >>> [round(rate / history.learning_rate[0], 3) for rate in history.learning_rate]
+    [1.0, 0.5, 0.25]
+    """
 
     gamma: float = 0.99
 
@@ -106,6 +129,14 @@ class Cosine(Schedule):
 
     `length` is an int, at least 1, and by default the number of epochs of the run. `minimum` is in [0, 1]. Source: Loshchilov
     and Hutter 2017.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=3, schedule=schedules.Cosine())
+    >>> history.learning_rate[-1] < history.learning_rate[0]
+    True
     """
 
     length: int | None = None
@@ -125,7 +156,14 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """A factor of (1 + epoch)^−power. `power` is positive."""
+    """A factor of (1 + epoch)^−power. `power` is positive.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=3, schedule=schedules.InverseScaling(0.5))
+    """
 
     power: float = 0.5
 
@@ -144,6 +182,12 @@ class Plateau(Schedule):
     This happens after more than `patience` epochs in a row whose loss is not below best · (1 − threshold). The factor is never
     below `minimum`. The rule and the defaults are those of PyTorch's ReduceLROnPlateau. `gamma` is in (0, 1], `patience` an int,
     at least 0, `threshold` in [0, 1) and `minimum` in [0, 1].
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=3, schedule=schedules.Plateau())
     """
 
     gamma: float = 0.1

@@ -94,6 +94,14 @@ def to_samples(X: ArrayLike, lengths: ArrayLike | None = None) -> Any:
     Raises
     ------
     ValueError : X has fewer than two dimensions, or lengths have another shape or are not from 0 to T.
+
+    Examples
+    --------
+    >>> X = np.zeros((7, 2, 3))
+    >>> sequences.to_samples(X).shape
+    (2, 7, 3)
+    >>> [x.shape for x in sequences.to_samples(X, [7, 4])]
+    [(7, 3), (4, 3)]
     """
     X = np.asarray(X)
     if X.ndim < 2:
@@ -427,6 +435,13 @@ class SequenceScaler(Parametric):
         Raises
         ------
         TypeError, ValueError : X is not a set of sequences, or contains NaN or infinity; or its deviation is not finite.
+
+        Examples
+        --------
+        >>> X = np.arange(12.0).reshape(2, 3, 2)
+        >>> scaler = SequenceScaler().fit(X)
+        >>> scaler.mean_
+        array([5., 6.])
         """
         _checks.choose("per", self.per, ("all", "series"))
         names, sequences = feature_names("X", X), read(X, self.two_d)
@@ -449,6 +464,13 @@ class SequenceScaler(Parametric):
         ------
         NotFittedError : `fit` was not called.
         ValueError : X has another number of features or other columns than in `fit`, or contains NaN or infinity.
+
+        Examples
+        --------
+        >>> X = np.arange(12.0).reshape(2, 3, 2)
+        >>> scaler = SequenceScaler().fit(X)
+        >>> scaler.transform(X).shape
+        (2, 3, 2)
         """
         self._check_fitted("transform")
         sequences = self._read_as_fitted(X)
@@ -465,6 +487,13 @@ class SequenceScaler(Parametric):
         NotFittedError : `fit` was not called.
         ValueError : X has another number of features or sequences, or contains NaN or infinity; or two_d="series" and the last
             two axes both have length I, so that X may be (N, T, I) or (T, I, L).
+
+        Examples
+        --------
+        >>> X = np.arange(12.0).reshape(2, 3, 2)
+        >>> scaler = SequenceScaler().fit(X)
+        >>> bool(np.allclose(scaler.inverse_transform(scaler.transform(X)), X))
+        True
         """
         self._check_fitted("inverse_transform")
         if self._has_levels(X):
@@ -481,7 +510,14 @@ class SequenceScaler(Parametric):
         return self._apply_to_steps(sequences, lambda x: x * self.scale_ + self.mean_)
 
     def fit_transform(self, X: ArrayLike, y: Any = None) -> Any:
-        """Call `fit` and return the result of `transform`. y is not read."""
+        """Call `fit` and return the result of `transform`. y is not read.
+
+        Examples
+        --------
+        >>> X = np.arange(12.0).reshape(2, 3, 2)
+        >>> bool(np.isclose(SequenceScaler().fit_transform(X).mean(), 0))
+        True
+        """
         return self.fit(X).transform(X)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -491,6 +527,13 @@ class SequenceScaler(Parametric):
         ------
         NotFittedError : `fit` was not called.
         ValueError : `input_features` are not those of `fit`.
+
+        Examples
+        --------
+        >>> X = np.arange(12.0).reshape(2, 3, 2)
+        >>> scaler = SequenceScaler().fit(X)
+        >>> scaler.get_feature_names_out().tolist()
+        ['x0', 'x1']
         """
         self._check_fitted("get_feature_names_out")
         known = getattr(self, "feature_names_in_", None)
@@ -513,6 +556,14 @@ class SequenceScaler(Parametric):
             "default": arrays, or a list of them. "pandas": a DataFrame for two dimensions, a list of DataFrames for a list,
             with the index of the input; an array (N, T, I) then raises ValueError. None changes nothing. If `set_output` was
             never called, scikit-learn's `set_config(transform_output=...)` decides.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> frames = [pd.DataFrame({"load": [1.0, 2.0, 4.0]}), pd.DataFrame({"load": [3.0, 5.0]})]
+        >>> scaler = SequenceScaler().fit(frames).set_output(transform="pandas")
+        >>> list(scaler.transform(frames)[1].columns)
+        ['load']
         """
         if transform is not None:
             self._sklearn_output_config = {"transform": _checks.choose("transform", transform, ("default", "pandas"))}
@@ -583,6 +634,14 @@ class SequenceScaler(Parametric):
         Raises
         ------
         NotFittedError : `fit` was not called.
+
+        Examples
+        --------
+        >>> X = np.arange(12.0).reshape(2, 3, 2)
+        >>> scaler = SequenceScaler().fit(X)
+        >>> scaler.save("scaler.npz")
+        >>> load("scaler.npz").mean_
+        array([5., 6.])
         """
         self._check_fitted("save")
         header, arrays = self._to_file()

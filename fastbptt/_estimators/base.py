@@ -92,6 +92,13 @@ class Estimator(_Data, Saved, Parametric):
             If an argument, also of the constructor, has a wrong type or value.
         FloatingPointError, KeyboardInterrupt
             As in RNN.fit. The estimator then has the network of the last completed update.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((6, 20, 2))
+        >>> model = RNNRegressor(4, max_iter=3, random_state=0)
+        >>> model.fit(X, X[..., :1]).predict(X).shape
+        (6, 20, 1)
         """
         fitting = self._prepare_fit(X, y, sample_weight, validation, callbacks, options)
         X, D, weights, lengths = fitting.data

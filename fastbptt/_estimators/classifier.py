@@ -108,6 +108,16 @@ class RNNClassifier(Estimator):
         ------
         TypeError, ValueError
             As in `fit`, or if classes are missing in the first call or change later.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((6, 20, 2))
+        >>> y = np.array(["a", "b", "a", "b", "a", "b"])
+        >>> model = RNNClassifier(4, max_iter=3, random_state=0)
+        >>> for rows in (slice(0, 3), slice(3, 6)):
+        ...     model = model.partial_fit(X[rows], y[rows], classes=["a", "b"])
+        >>> model.predict(X).shape
+        (6,)
         """
         if not self.__sklearn_is_fitted__():
             if classes is None:
@@ -128,6 +138,14 @@ class RNNClassifier(Estimator):
         Returns
         -------
         array (N,); with output="sequence" (N, T), or list of (T_n,) if X is a list
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((6, 20, 2))
+        >>> y = np.array(["a", "b", "a", "b", "a", "b"])
+        >>> model = RNNClassifier(4, max_iter=3, random_state=0)
+        >>> set(model.fit(X, y).predict(X).tolist()) <= {"a", "b"}
+        True
         """
         rows, inputs = self._output_rows(X, "predict", initial_state)
         return self._in_users_form(self.classes_[rows.argmax(axis=1)], inputs)
@@ -142,12 +160,29 @@ class RNNClassifier(Estimator):
         Returns
         -------
         array (N, K); with output="sequence" (N, T, K), or list of (T_n, K) if X is a list
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((6, 20, 2))
+        >>> y = np.array(["a", "b", "a", "b", "a", "b"])
+        >>> model = RNNClassifier(4, max_iter=3, random_state=0)
+        >>> model.fit(X, y).predict_proba(X).shape
+        (6, 2)
         """
         return self._in_users_form(*self._output_rows(X, "predict_proba", initial_state))
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *,
               initial_state: ArrayLike | None = None) -> float:
-        """Return the weighted accuracy over all sequences or real steps. initial_state is as in `predict`."""
+        """Return the weighted accuracy over all sequences or real steps. initial_state is as in `predict`.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((6, 20, 2))
+        >>> y = np.array(["a", "b", "a", "b", "a", "b"])
+        >>> model = RNNClassifier(4, max_iter=3, random_state=0)
+        >>> 0 <= model.fit(X, y).score(X, y) <= 1
+        True
+        """
         rows, _ = self._output_rows(X, "score", initial_state)
         examples = self._read_examples(X, y, sample_weight, self.n_features_in_)
         check_names("y", examples.names.targets, self._column_names().targets)

@@ -42,6 +42,14 @@ class Saved:
             If the estimator is not fitted.
         ValueError
             If a parameter of the network is not finite.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((6, 20, 2))
+        >>> model = RNNRegressor(4, max_iter=3, random_state=0)
+        >>> model.fit(X, X[..., :1]).save("model.npz")
+        >>> load("model.npz").predict(X).shape
+        (6, 20, 1)
         """
         self._check_fitted("save")
         for name, value in self.network_.parameters.items():

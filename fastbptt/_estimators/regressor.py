@@ -127,8 +127,8 @@ class RNNRegressor(Estimator):
 
     Examples
     --------
-    >>> series, _ = fastbptt.datasets.load_airline_passengers(return_dates=True)  # (1, 144, 1)
-    >>> X, y = fastbptt.sequences.forecast_pairs(series, 12)
+    >>> series = datasets.load_airline_passengers()  # (1, 144, 1)
+    >>> X, y = sequences.forecast_pairs(series, 12)
     >>> model = RNNRegressor(16, horizon=12, random_state=0).fit(X, y)
     >>> model.forecast(series, 12).shape
     (1, 12, 1)
@@ -172,6 +172,15 @@ class RNNRegressor(Estimator):
         Returns
         -------
         self
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((6, 20, 2))
+        >>> model = RNNRegressor(4, max_iter=3, random_state=0)
+        >>> for part in (X[:3], X[3:]):
+        ...     model = model.partial_fit(part, part[..., :1])
+        >>> model.predict(X).shape
+        (6, 20, 1)
         """
         return self._partial_fit(X, y, sample_weight)
 
@@ -189,6 +198,13 @@ class RNNRegressor(Estimator):
         array (N, T) or (N, T, O), or list of (T_n,) or (T_n, O) if X is a list; with output="last" (N,) or (N, O)
             With L > 1 quantile levels there is a last axis of L. The dtype is float64 if targets are scaled, else the
             network's.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((6, 20, 2))
+        >>> model = RNNRegressor(4, max_iter=3, random_state=0)
+        >>> model.fit(X, X[..., 0]).predict(X).shape
+        (6, 20)
         """
         rows, inputs = self._output_rows(X, "predict", initial_state)
         rows = self._with_levels(rows)
@@ -200,6 +216,13 @@ class RNNRegressor(Estimator):
 
         A constant output scores 1 if it is predicted exactly, else 0. With fewer than two steps the score is NaN. Steps of the
         `washout` have no weight. initial_state is as in `predict`.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((6, 20, 2))
+        >>> model = RNNRegressor(4, max_iter=3, random_state=0)
+        >>> model.fit(X, X[..., 0]).score(X, X[..., 0]) < 1
+        True
         """
         rows, _ = self._output_rows(X, "score", initial_state)
         examples = self._read_examples(X, y, sample_weight, self.n_features_in_)
@@ -255,6 +278,14 @@ class RNNRegressor(Estimator):
         ------
         TypeError, ValueError
             If the series or the exogenous inputs do not match the fit, or output="last", or bidirectional=True.
+
+        Examples
+        --------
+        >>> series = np.sin(np.arange(120) / 4)[None, :, None]
+        >>> X, y = sequences.forecast_pairs(series, 3)
+        >>> model = RNNRegressor(8, horizon=3, max_iter=5, random_state=0).fit(X, y)
+        >>> model.forecast(series, 10).shape
+        (1, 10, 1)
         """
         self._check_fitted("forecast")
         steps, horizon = _checks.size("steps", steps), _checks.size("horizon", self.horizon)

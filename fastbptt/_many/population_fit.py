@@ -45,6 +45,13 @@ class PopulationHistory:
         before that update), "callback", "time", "interrupted" or "error".
     best_epoch : array (n,) of int
         The epoch of the lowest validation loss, from 0; −1 without one.
+
+    Examples
+    --------
+    >>> population = Population(3, 2, 8, 1, random_state=0)
+    >>> history = population.fit(np.zeros((5, 4, 2)), np.ones((5, 4, 1)), epochs=2)
+    >>> history.train_loss.shape
+    (3, 2)
     """
 
     train_loss: np.ndarray
@@ -63,7 +70,15 @@ class PopulationHistory:
                 f"{_checks.reasons(self.stopped)}{seconds})")
 
     def rows(self) -> dict[str, Any]:
-        """Return a dict of columns with one row per network, for ``pandas.DataFrame(history.rows())``."""
+        """Return a dict of columns with one row per network, for ``pandas.DataFrame(history.rows())``.
+
+        Examples
+        --------
+        >>> population = Population(3, 2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 4, 2)), np.ones((5, 4, 1))
+        >>> list(population.fit(X, D, epochs=2).rows())[:3]
+        ['network', 'epochs', 'train_loss']
+        """
         n, last = len(self.train_loss), np.isfinite(self.train_loss).sum(axis=1)
         final = [self.train_loss[k, last[k] - 1] if last[k] else math.nan for k in range(n)]
         columns = {"network": np.arange(n), "epochs": last, "train_loss": np.array(final), "stopped": list(self.stopped)}

@@ -43,7 +43,12 @@ class Conversion:
 
         Examples
         --------
-        >>> module.load_state_dict({name: torch.from_numpy(value) for name, value in net.to_torch().items()})
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> list(net.to_torch())[:2]
+        ['rnn.weight_ih_l0', 'rnn.weight_hh_l0']
+        >>> import torch  # doctest: +SKIP
+        >>> module = torch.nn.ModuleDict({"rnn": torch.nn.RNN(2, 8), "linear": torch.nn.Linear(8, 1)})  # doctest: +SKIP
+        >>> module.load_state_dict({name: torch.from_numpy(value) for name, value in net.to_torch().items()})  # doctest: +SKIP
         """
         return convert.to_torch(self.effective_parameters(), self._config)  # nn.RNN has no absent entries or fixed signs
 
@@ -67,6 +72,11 @@ class Conversion:
         ------
         TypeError, ValueError
             If the argument is no such network, or an option contradicts it.
+
+        Examples
+        --------
+        >>> import torch  # doctest: +SKIP
+        >>> net = RNN.from_torch(torch.nn.GRU(2, 8), torch.nn.Linear(8, 1))  # doctest: +SKIP
         """
         return cls._converted(convert.from_torch(rnn, linear), options)
 
@@ -89,6 +99,12 @@ class Conversion:
         TypeError, ValueError
             If the argument is no such network, or an option contradicts it. Also for leaky_relu, which has another slope in
             Keras 3.
+
+        Examples
+        --------
+        >>> import keras  # doctest: +SKIP
+        >>> layers = [keras.Input((None, 2)), keras.layers.SimpleRNN(8, return_sequences=True), keras.layers.Dense(1)]  # doctest: +SKIP
+        >>> net = RNN.from_keras(keras.Sequential(layers))  # doctest: +SKIP
         """
         return cls._converted(convert.from_keras(layers), options)
 
@@ -125,6 +141,13 @@ class Conversion:
         References
         ----------
         Ehrlich, Stone, Brandfonbrener, Atanasov and Murray 2021, eNeuro 8:ENEURO.0427-20.2020.
+
+        Examples
+        --------
+        >>> H, weights = 8, {"W_in": np.ones((8, 2)), "W_rec": np.eye(8), "W_out": np.ones((1, 8)), "b_rec": np.zeros(8),
+        ...                  "b_out": np.zeros(1), "init_state": np.zeros((1, 8))}
+        >>> RNN.from_psychrnn(weights, dt=10, tau=100).hidden_size
+        8
         """
         if not {"leak", "tau"} & options.keys():
             raise TypeError("dt and tau, or leak = dt / tau, are required: the file does not hold them")

@@ -32,6 +32,13 @@ class Stored:
         ------
         ValueError
             If a parameter is NaN or infinite.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> net.save("network.npz")
+        >>> bool((load("network.npz").theta == net.theta).all())
+        True
         """
         for name, value in self.parameters.items():
             _checks.finite(name, value, "ij")  # `load` refuses NaN and infinity

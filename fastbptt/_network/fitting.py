@@ -177,8 +177,11 @@ class Fitting:
 
         Examples
         --------
+        >>> X = np.random.default_rng(0).standard_normal((20, 10, 1))
         >>> net = RNN(1, 16, 1, random_state=0)
-        >>> history = net.fit(X, D, epochs=50, validation=0.2, patience=5)
+        >>> history = net.fit(X[:-1], X[1:], epochs=50, validation=0.2, patience=5)
+        >>> len(history.validation_loss) == len(history.train_loss)
+        True
         """
         self._engine(backend)
         with _ranks.over(communicator) as ranks:
@@ -261,6 +264,15 @@ class Fitting:
         ------
         FloatingPointError
             If loss, gradient or update is infinite or NaN. The parameters are those before the step.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> adam = optimizers.Adam(0.01)
+        >>> losses = [net.train_step(X, D, adam) for _ in range(20)]
+        >>> losses[-1] < losses[0]
+        True
         """
         self._engine(backend)
         optimizer = optimizers.make(optimizer, learning_rate)
@@ -303,6 +315,14 @@ class Fitting:
         FloatingPointError, KeyboardInterrupt
             If a loss, gradient or update is infinite or NaN, or on Ctrl-C. The parameters are those of the last completed
             update.
+
+        Examples
+        --------
+        >>> net = RNN(1, 8, 1, random_state=0)
+        >>> series = np.sin(np.arange(200) / 5)[:, None, None]
+        >>> history = net.stream(series[:-1], series[1:], tbptt=(10, 20))
+        >>> len(history.loss)
+        20
         """
         self._engine(backend)
         self._refuse_reverse("stream")

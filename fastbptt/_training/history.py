@@ -45,6 +45,14 @@ class History:
         Index of the epoch with the lowest validation loss.
     updates, skipped : int
         Number of updates, and of batches skipped with on_nonfinite="skip".
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> history = net.fit(X, D, epochs=2)
+    >>> len(history.train_loss), history.stopped
+    (2, 'epochs')
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -75,6 +83,14 @@ class History:
         """Return a dict of columns with one row per epoch, for ``pandas.DataFrame(history.rows())``.
 
         The columns are "epoch", which counts from 0, and those lists above that are not empty.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> history = net.fit(X, D, epochs=2)
+        >>> list(history.rows())[:2]
+        ['epoch', 'train_loss']
         """
         return {"epoch": np.arange(len(self.train_loss))} | {
             name: np.array(getattr(self, name), np.float64) for name in self.CURVES if getattr(self, name)}
@@ -88,6 +104,15 @@ class History:
             Where to plot. The default is a new figure.
         gradient_norm : bool
             Whether to plot the mean gradient norm before clipping too, dotted, on its own axis.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> history = net.fit(X, D, epochs=2)
+        >>> ax = history.plot()
+        >>> len(ax.lines)
+        1
         """
         ax = _plots.axes(ax)
         epochs = np.arange(1, len(self.train_loss) + 1)

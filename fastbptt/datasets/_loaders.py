@@ -35,6 +35,11 @@ def load_sunspots(return_dates: bool = False) -> Any:
 
     Source: MONTHLY MEAN SUNSPOT NUMBERS, US National Geophysical Data Center; public domain. Taken from the file that
     statsmodels ships.
+
+    Examples
+    --------
+    >>> datasets.load_sunspots().shape
+    (1, 3120, 1)
     """
     return _load_monthly("sunspots.csv", return_dates)
 
@@ -60,6 +65,11 @@ def load_airline_passengers(return_dates: bool = False) -> Any:
 
     Source: series G of Box and Jenkins 1976, Time Series Analysis: Forecasting and Control; published figures, with
     which no terms are stated. Taken from the file that aeon ships.
+
+    Examples
+    --------
+    >>> datasets.load_airline_passengers().shape
+    (1, 144, 1)
     """
     return _load_monthly("airline_passengers.csv", return_dates)
 
@@ -93,6 +103,12 @@ def load_japanese_vowels(split: str = "train") -> tuple[list[np.ndarray], np.nda
     4.0 (https://creativecommons.org/licenses/by/4.0/); converted to CSV, with the values unchanged. Taken from the
     files that aeon ships. Paper: Kudo, Toyama and Shimbo 1999, Multidimensional curve classification using
     passing-through regions, Pattern Recognition Letters 20:1103.
+
+    Examples
+    --------
+    >>> X, y = datasets.load_japanese_vowels()
+    >>> len(X), X[0].shape[1]
+    (270, 12)
     """
     rows = np.loadtxt(_data_lines(f"japanese_vowels_{_checks.choose('split', split, SPLITS)}.csv"), delimiter=",")
     first = np.flatnonzero(np.diff(rows[:, 0], prepend=0))  # the first row of each utterance

@@ -62,6 +62,12 @@ def adding_problem(batch_size: Int, length: Int, *,
     *squared* error must be at most 0.04, which the constant 0.5 reaches in 64 % of the sequences. It calls the task solved
     if none of 10,000 new sequences is wrong. `fraction_wrong` takes 0.04 for the absolute error, or with tolerance=0.2 the
     squared one. The constant 0.5 has a mean squared error of 1/24, and 84.6 % wrong by 0.04.
+
+    Examples
+    --------
+    >>> X, D, weights = datasets.adding_problem(4, 50, random_state=0)
+    >>> X.shape, D.shape, weights.shape
+    ((50, 4, 2), (50, 4, 1), (50, 4))
     """
     rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=10)
     X = np.zeros((T, B, 2))
@@ -112,6 +118,12 @@ def temporal_order(batch_size: Int, length: Int, *,
     A sequence is right if the most probable class is the true one. The code of 2013 calls the task solved if none of 10,000
     new sequences is wrong. (In 1997 every output had to be within 0.3 of its target.) Loss: cross_entropy, log 4 = 1.386 for
     a guess.
+
+    Examples
+    --------
+    >>> X, D, weights = datasets.temporal_order(4, 20, random_state=0)
+    >>> X.shape, D.shape, weights.shape
+    ((20, 4, 6), (20, 4), (20, 4))
     """
     rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=10)
     symbols = rng.integers(2, 6, size=(T, B))
@@ -162,6 +174,12 @@ def copy_memory(batch_size: Int, delay: Int, *, symbols: Int = 10, categories: I
 
     Without memory the best mean cross-entropy is symbols · log(categories) / T: answer blanks, then random symbols. No
     threshold for solved is defined. A sequence is right if every answer is. A network needs output_size = categories + 1.
+
+    Examples
+    --------
+    >>> X, D, weights = datasets.copy_memory(4, 20, random_state=0)
+    >>> X.shape, D.shape, weights.shape
+    ((40, 4, 10), (40, 4), (40, 4))
     """
     symbols, categories = _checks.size("symbols", symbols), _checks.size("categories", categories)
     rng, delay, B = _checked_arguments(batch_size, delay, random_state, "delay", smallest=1)
@@ -204,6 +222,12 @@ def parity(batch_size: Int, length: Int, *, random_state: Seed = None) -> tuple[
     Bengio, Simard and Frasconi 1994 (Learning long-term dependencies with gradient descent is difficult, IEEE
     Transactions on Neural Networks 5:157) score only the end, which is far harder: ``weights[:-1] = 0``. Loss:
     cross_entropy with two outputs, log 2 = 0.693 for a guess.
+
+    Examples
+    --------
+    >>> X, D, weights = datasets.parity(4, 20, random_state=0)
+    >>> X.shape, D.shape, weights.shape
+    ((20, 4, 1), (20, 4), (20, 4))
     """
     rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=1)
     ones = rng.integers(2, size=(T, B))
@@ -232,6 +256,12 @@ def fraction_wrong(Y: ArrayLike, D: ArrayLike, weights: ArrayLike | None = None,
     Notes
     -----
     NaN is a wrong answer. A sequence without due answers counts as right.
+
+    Examples
+    --------
+    >>> Y, D = np.array([[[0.1, 0.9], [0.8, 0.2]]]), np.array([[1, 1]])
+    >>> datasets.fraction_wrong(Y, D)
+    0.5
     """
     tolerance = _checks.number("tolerance", tolerance, 0)
     Y, D = _checks.array("Y", Y, np.float64), np.asarray(D)

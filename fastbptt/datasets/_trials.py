@@ -74,6 +74,12 @@ def perceptual_decision(batch_size: Int, *, fixation: Float = 100, stimulus: Flo
     The choice is ``Y[t, b].argmax()`` at a step of the decision period. ``fraction_wrong(Y, D, weights, tolerance=0.4)``
     counts the trials with an output nearer to the other target at any step with a weight. An observer who sums the evidence
     is right in a fraction Φ(c √(n/2) / noise) of the trials with n steps of stimulus.
+
+    Examples
+    --------
+    >>> X, D, weights = datasets.perceptual_decision(4, random_state=0)
+    >>> X.shape, D.shape, weights.shape
+    ((65, 4, 3), (65, 4, 2), (65, 4))
     """
     rng, B = _checked_generator(batch_size, random_state)
     dt = _checks.number("dt", dt, 0)
@@ -145,6 +151,12 @@ def delayed_match_to_sample(batch_size: Int, *, items: Int = 4, fixation: Float 
     Miyashita 1988 (Neuronal correlate of visual associative long-term memory in the primate temporal cortex, Nature 335:817).
     Engel and Wang 2011 has a model circuit (Same or different? Journal of Neuroscience 31:6982). Loss: cross_entropy with two
     outputs, log 2 = 0.693 for a guess. Nothing better is possible without a memory of the first item.
+
+    Examples
+    --------
+    >>> X, D, weights = datasets.delayed_match_to_sample(4, random_state=0)
+    >>> X.shape, D.shape, weights.shape
+    ((60, 4, 5), (60, 4), (60, 4))
     """
     items = _checks.size("items", items, 2)
     rng, B = _checked_generator(batch_size, random_state)
@@ -204,6 +216,12 @@ def flip_flop(batch_size: Int, length: Int, *, bits: Int = 3, probability: Float
     for each of the 2^bits memories. Discrete steps, and so the probability, are choices made here.
     ``fraction_wrong(Y, D, tolerance=1.0)`` counts the sequences with a wrong sign anywhere. Y = 0 has a mean squared error of
     `bits`.
+
+    Examples
+    --------
+    >>> X, D, weights = datasets.flip_flop(4, 20, random_state=0)
+    >>> X.shape, D.shape, weights.shape
+    ((20, 4, 3), (20, 4, 3), (20, 4))
     """
     bits, probability = _checks.size("bits", bits), _checks.number("probability", probability, 0, np.nextafter(1, 2))
     rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=1)
@@ -246,6 +264,12 @@ def sine_generation(batch_size: Int, length: Int, *, frequencies: Int = 51,
     Sussillo and Barak 2013 (Opening the black box: low-dimensional dynamics in high-dimensional recurrent neural networks,
     Neural Computation 25:626) train 51 frequencies with these inputs. Their time is continuous; here a step is one of their
     time constants. Y = 0 has a mean squared error near ½.
+
+    Examples
+    --------
+    >>> X, D, weights = datasets.sine_generation(4, 20, random_state=0)
+    >>> X.shape, D.shape, weights.shape
+    ((20, 4, 1), (20, 4, 1), (20, 4))
     """
     n = _checks.size("frequencies", frequencies, 2)
     rng, T, B = _checked_arguments(batch_size, length, random_state, "length", smallest=1)

@@ -59,6 +59,13 @@ class FixedPoints:
         largest magnitude is positive. k is H, or the number of starts and points if it is smaller.
     dt : float or None
         Time step of the network, if it was created with dt and tau.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> points = diagnostics.fixed_points(net, np.zeros(2), np.random.default_rng(0).standard_normal((10, 8)))
+    >>> points.points.shape[1]
+    8
     """
 
     points: np.ndarray
@@ -102,8 +109,11 @@ class FixedPoints:
 
         Examples
         --------
-        >>> ax = found.plot()
-        >>> ax.plot(*found.project(states.S[:, 0]).T)  # the trajectory of the first sequence
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> points = diagnostics.fixed_points(net, np.zeros(2), np.random.default_rng(0).standard_normal((10, 8)))
+        >>> states = net.forward(np.ones((20, 1, 2)), return_states=True)[2]
+        >>> ax = points.plot()
+        >>> lines = ax.plot(*points.project(states.S[:, 0]).T)  # the trajectory of the first sequence
         """
         S = _checks.array("states", getattr(states, "S", states), np.float64)
         if S.ndim < 1 or S.shape[-1] != len(self.mean):
@@ -113,7 +123,15 @@ class FixedPoints:
         return np.concatenate([along, np.zeros((*S.shape[:-1], dimensions - along.shape[-1]))], axis=-1)
 
     def describe(self) -> str:
-        """Return a line about all points and a line about each."""
+        """Return a line about all points and a line about each.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> points = diagnostics.fixed_points(net, np.zeros(2), np.random.default_rng(0).standard_normal((10, 8)))
+        >>> print(points.describe().splitlines()[0])  # doctest: +ELLIPSIS
+        2 point(s) of 10 start(s): 2 fixed...
+        """
         still = self.speed < STILL
         unit = "steps" if self.dt is None else "in the unit of dt"
         marginal = (still & self.marginal).sum()
@@ -134,6 +152,12 @@ class FixedPoints:
 
         Stable points are filled, and marginal ones have the colour of stable ones as their edge. `project` gives the
         coordinates of other states in the same picture. Needs matplotlib.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> points = diagnostics.fixed_points(net, np.zeros(2), np.random.default_rng(0).standard_normal((10, 8)))
+        >>> ax = points.plot()
         """
         if self.points.shape[1] == 1:
             return _plots.fixed_points_of_one_unit(ax, self.points[:, 0], np.abs(self.eigenvalues[:, 0]), self.stable,
@@ -174,6 +198,13 @@ def fixed_points(network: RNN, X: ArrayLike, starts: ArrayLike, *, max_speed: Fl
     References
     ----------
     Sussillo and Barak 2013, Neural Computation 25:626.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> points = diagnostics.fixed_points(net, np.zeros(2), np.random.default_rng(0).standard_normal((10, 8)))
+    >>> points.points.shape[1]
+    8
     """
     network = with_options(require_one_layer(network), dtype="float64")
     starts = check_starts(network, starts)

@@ -143,6 +143,13 @@ class MemoryFlow(_Distances):
     t : int
     own : array (n,)
         ‖∂E_t/∂h_t‖ of each error, by which `ratios` are divided.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, cell="lstm", random_state=0)
+    >>> flow = diagnostics.gradient_flow(net, np.zeros((5, 3, 2)), np.ones((5, 3, 1)))
+    >>> type(flow.c).__name__
+    'MemoryFlow'
     """
 
     errors: np.ndarray
@@ -192,6 +199,14 @@ class GradientFlow(_Distances):
     c : MemoryFlow or None
         The gradients with respect to c, for an LSTM: `c.norms`, `c.ratios`, `c.factor`, `c.verdict` and so on. `norms`,
         `whole`, `ratios`, `factor` and `verdict` of the object itself are then those of h.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> flow = diagnostics.gradient_flow(net, X, D)
+    >>> flow.t
+    4
     """
 
     errors: np.ndarray
@@ -211,7 +226,16 @@ class GradientFlow(_Distances):
         return "S" if self.c is None else "h"
 
     def describe(self) -> str:
-        """Return the factor of the gradient, the verdict, the terms, the step Jacobians, the spectrum and the saturation as text."""
+        """Return the factor of the gradient, the verdict, the terms, the step Jacobians, the spectrum and the saturation as text.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> flow = diagnostics.gradient_flow(net, X, D)
+        >>> print(flow.describe())  # doctest: +ELLIPSIS
+        The gradient of 5 errors, up to 4 steps back, neither vanishes nor explodes...
+        """
         lines = [self._describe_rate(), "" if self.c is None else self.c._describe_rate(), self._describe_terms(),
                  self._describe_products(), self.spectrum.describe(), describe_saturation(self.saturated)]
         return "\n".join(line for line in lines if line)
@@ -242,6 +266,13 @@ class GradientFlow(_Distances):
         For an LSTM, lines of h and c share the Axes. There is a heat map of each: `part` "h" or "c" chooses one. Without
         `part` and `ax`, both are drawn side by side in a new figure, and the Axes of h is returned. Without `part`, a given
         `ax` receives h.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> flow = diagnostics.gradient_flow(net, X, D)
+        >>> ax = flow.plot()
         """
         norms = {"h": self.norms} if self.c is None else {"h": self.norms, "c": self.c.norms}
         _checks.choose("part", part or "h", list(norms))
@@ -258,6 +289,13 @@ class GradientFlow(_Distances):
         """Draw `by_distance` with the fitted rate, and `products`, by steps back, and return the Axes. Needs matplotlib.
 
         For an LSTM, it also draws `c.by_distance`.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> flow = diagnostics.gradient_flow(net, X, D)
+        >>> ax = flow.plot_distance()
         """
         slope, intercept = self._fit_rate()
         fit = None if np.isnan(slope) else np.exp(intercept + slope * np.arange(len(self.by_distance)))
@@ -265,7 +303,15 @@ class GradientFlow(_Distances):
                                self._state_letter(), None if self.c is None else self.c.by_distance)
 
     def plot_terms(self, ax: Any = None) -> Any:
-        """Draw `terms_W_s` and `terms_W_x` by step, and return the Axes. Needs matplotlib."""
+        """Draw `terms_W_s` and `terms_W_x` by step, and return the Axes. Needs matplotlib.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> flow = diagnostics.gradient_flow(net, X, D)
+        >>> ax = flow.plot_terms()
+        """
         return _plots.terms(ax, self.t, self.terms_W_s, self.terms_W_x, self.dt)
 
 
@@ -305,6 +351,14 @@ def gradient_flow(network: RNN, X: ArrayLike, D: ArrayLike, t: Int | None = None
     The matrix takes 8 T² bytes. Errors are propagated together, as many as fill half of a second-level cache.
     Vanishing and exploding: Bengio, Simard and Frasconi 1994, IEEE Transactions on Neural Networks 5:157; Pascanu, Mikolov
     and Bengio 2013, ICML.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> flow = diagnostics.gradient_flow(net, X, D)
+    >>> print(flow.describe())  # doctest: +ELLIPSIS
+    The gradient of 5 errors, up to 4 steps back, neither vanishes nor explodes...
     """
     network, X, D, weights, initial_state, steps = with_errors_of_steps(network, X, D, weights, initial_state, lengths)
     T, sequences = len(X), _checks.size("sequences", sequences, smallest=0)

@@ -40,6 +40,14 @@ class GradientCheck:
     omega : float
         The network's omega. Above 0, the check compares the immediate derivative of Ω, by W_s alone, with all S_t and ∂E/∂S_t
         held fixed, as `loss_and_gradients` does. Central differences of the whole loss give another number.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> check = diagnostics.gradcheck(net, X, D)
+    >>> list(check.errors)
+    ['reference float64', 'core float64', 'core float32']
     """
 
     errors: dict[str, dict[str, float]]
@@ -56,7 +64,15 @@ class GradientCheck:
                    for column, errors in self.errors.items() for error in errors.values())
 
     def describe(self) -> str:
-        """Return a table of the errors, with a row for each parameter, and the verdict."""
+        """Return a table of the errors, with a row for each parameter, and the verdict.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+        >>> print(diagnostics.gradcheck(net, X, D).describe().splitlines()[-1])
+        every gradient agrees
+        """
         head = f"{'':14}{'entries':>8}" + "".join(f"{column:>20}" for column in self.errors)
         rows = [f"∂E/∂{name:<11}{self.entries[name]:>7}" + "".join(f"{errors[name]:>20.1e}"
                 for errors in self.errors.values()) for name in self.entries]
@@ -83,6 +99,13 @@ def gradcheck(network: RNN, X: ArrayLike | None = None, D: ArrayLike | None = No
     At a kink the derivative of the reference's forward pass is the documented subgradient: 0 for |w| of the l1 penalty, the
     absolute error, the quantile loss and ReLU at 0. A gradient with another subgradient does not pass. Rounding can put the
     three networks on different sides of a kink. No gradient is wrong then, so such errors get the weight 0.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> X, D = np.zeros((5, 3, 2)), np.ones((5, 3, 1))
+    >>> diagnostics.gradcheck(net, X, D).passed
+    True
     """
     entries = _checks.size("entries", entries)
     rng = np.random.default_rng(random_state)

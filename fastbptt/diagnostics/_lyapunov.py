@@ -53,6 +53,13 @@ class LyapunovExponents:
         Number of exponents that the network has: H, or 2H for an LSTM.
     dt : float or None
         Time step of the network, if it was created with dt and tau.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> found = diagnostics.lyapunov_exponents(net, np.zeros((50, 1, 2)))
+    >>> found.exponents.shape
+    (8,)
     """
 
     exponents: np.ndarray
@@ -108,7 +115,15 @@ class LyapunovExponents:
         return float(j + sums[j - 1] / -self.exponents[j]) if j else 0.0
 
     def describe(self) -> str:
-        """Return the largest exponent with its meaning, the number of positive exponents, entropy and dimension as text."""
+        """Return the largest exponent with its meaning, the number of positive exponents, entropy and dimension as text.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> found = diagnostics.lyapunov_exponents(net, np.zeros((50, 1, 2)))
+        >>> print(found.describe())  # doctest: +ELLIPSIS
+        Largest Lyapunov exponent ...
+        """
         B, unit = len(self.steps), "step" if self.dt is None else "unit of dt"
         words = {"chaotic": "small disturbances grow", "stable": "small disturbances decay",
                  "marginal": "it cannot be told from 0: within 2 standard errors",
@@ -131,13 +146,26 @@ class LyapunovExponents:
         return "\n".join(lines)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the exponents with 2 `errors` by index, and return the Axes. Needs matplotlib."""
+        """Draw the exponents with 2 `errors` by index, and return the Axes. Needs matplotlib.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> found = diagnostics.lyapunov_exponents(net, np.zeros((50, 1, 2)))
+        >>> ax = found.plot()
+        """
         return _plots.exponents(ax, self.exponents, 2 * self.errors, self.dt)
 
     def plot_running(self, ax: Any = None, largest: int = 5) -> Any:
         """Draw `running` of the largest exponents by the number of steps, and return the Axes. Needs matplotlib.
 
         Curves that have become flat show that the sequences are long enough.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> found = diagnostics.lyapunov_exponents(net, np.zeros((50, 1, 2)))
+        >>> ax = found.plot_running()
         """
         largest = _checks.size("largest", largest)
         return _plots.running_exponents(ax, self.running[:, :largest], self.dt)
@@ -197,7 +225,7 @@ def lyapunov_exponents(network: RNN, X: ArrayLike, initial_state: ArrayLike | No
 
     Examples
     --------
-    >>> net = fastbptt.RNN(1, 100, 1, initializer=("normal", 2 / 100**0.5), random_state=0)   # g = 2: chaotic without inputs
+    >>> net = RNN(1, 100, 1, initializer=("normal", 2 / 100**0.5), random_state=0)   # g = 2: chaotic without inputs
     >>> found = diagnostics.lyapunov_exponents(net, np.zeros((1500, 1, 1)), np.full((1, 100), 0.1), n_exponents=10, warm_up=500)
     >>> found.verdict
     'chaotic'

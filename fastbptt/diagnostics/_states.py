@@ -40,6 +40,13 @@ class States:
     gates : dict of arrays (T, B, H)
         The values of the gates: "r" and "z" of a GRU, "i", "f" and "o" of an LSTM. It is empty for other cells. Values after
         a sequence's end are NaN.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> found = diagnostics.states(net, np.zeros((5, 3, 2)))
+    >>> found.S.shape
+    (6, 3, 8)
     """
 
     S: np.ndarray
@@ -48,7 +55,15 @@ class States:
     gates: dict[str, np.ndarray] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """Return a line about saturated units, and a line about each gate."""
+        """Return a line about saturated units, and a line about each gate.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> found = diagnostics.states(net, np.zeros((5, 3, 2)))
+        >>> print(found.describe())  # doctest: +ELLIPSIS
+        Saturated units ...
+        """
         lines = [describe_saturation(self.saturated)]
         for name, values in self.gates.items():
             seen = values[~np.isnan(values)]
@@ -62,6 +77,12 @@ class States:
 
         An LSTM has two parts, "h" and "c". `part` chooses one. Without `part` and `ax`, both are drawn side by side in a new
         figure, and the Axes of h is returned. Without `part`, a given `ax` receives h. Needs matplotlib.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> found = diagnostics.states(net, np.zeros((5, 3, 2)))
+        >>> ax = found.plot()
         """
         H = next((values.shape[-1] for values in self.gates.values()), self.S.shape[-1])
         remembers = self.S.shape[-1] > H
@@ -91,6 +112,13 @@ def states(network: RNN, X: ArrayLike, initial_state: ArrayLike | None = None, *
     ------
     TypeError, ValueError
         If an argument has a wrong type or shape.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> found = diagnostics.states(net, np.zeros((5, 3, 2)))
+    >>> found.S.shape
+    (6, 3, 8)
     """
     network = with_options(require_one_layer(network), dtype="float64")
     X, initial_state, lengths, _ = network._check_inputs(X, initial_state, lengths)
@@ -121,6 +149,12 @@ def jacobian(network: RNN, S: ArrayLike, X: ArrayLike) -> np.ndarray:
     ------
     TypeError, ValueError
         If the network, a shape or a category index is wrong.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> diagnostics.jacobian(net, np.zeros((1, 8)), np.zeros((1, 2))).shape
+    (1, 8, 8)
     """
     network = with_options(require_one_layer(network), dtype="float64")
     return reference.jacobian(network.parameters, *states_and_inputs(network, S, X), **network._engines["reference"].options)

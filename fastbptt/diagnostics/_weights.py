@@ -40,6 +40,13 @@ class Spectrum:
     step_eigenvalues : complex array (H,) or None
         With different leaks λ_h: the eigenvalues of diag(1 − λ) + diag(λ) W_s, by which units of slope 1 multiply a disturbance
         in each step, in order of decreasing magnitude. It grows if one lies outside the unit circle. None if all leaks are equal.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> found = diagnostics.spectrum(net)
+    >>> found.eigenvalues.shape
+    (8,)
     """
 
     eigenvalues: np.ndarray
@@ -54,7 +61,15 @@ class Spectrum:
         return float(np.abs(self.eigenvalues[0]))
 
     def describe(self) -> str:
-        """Return one line with spectral radius, number of eigenvalues outside the circle, and range of singular values."""
+        """Return one line with spectral radius, number of eigenvalues outside the circle, and range of singular values.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> found = diagnostics.spectrum(net)
+        >>> print(found.describe())  # doctest: +ELLIPSIS
+        W_s: spectral radius 1, 0 of 8 eigenvalues outside the unit circle...
+        """
         name = f"W_s of gate {self.gate}" if self.gate else "W_s"
         if self.step_eigenvalues is not None:
             outside = int(_plots.outside(self.step_eigenvalues).sum())
@@ -70,6 +85,12 @@ class Spectrum:
         """Draw the eigenvalues and the unit circle, with a leak also the circle of `leak`, and return the Axes.
 
         With different leaks, the eigenvalues are `step_eigenvalues`. Needs matplotlib.
+
+        Examples
+        --------
+        >>> net = RNN(2, 8, 1, random_state=0)
+        >>> found = diagnostics.spectrum(net)
+        >>> ax = found.plot()
         """
         if self.step_eigenvalues is not None:
             return _plots.eigenvalues(ax, self.step_eigenvalues)
@@ -95,6 +116,13 @@ def spectrum(network: RNN, gate: str | None = None) -> Spectrum:
     ------
     TypeError, ValueError
         If the network is not an RNN of one layer and one direction, or the cell has no such gate.
+
+    Examples
+    --------
+    >>> net = RNN(2, 8, 1, random_state=0)
+    >>> found = diagnostics.spectrum(net)
+    >>> found.eigenvalues.shape
+    (8,)
     """
     network = require_one_layer(network)
     W_s = network.parameters["W_s"].astype(np.float64)
@@ -147,9 +175,11 @@ def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
 
     Examples
     --------
+    >>> import matplotlib.pyplot as plt
+    >>> net = RNN(2, (8, 8), 1, random_state=0)
     >>> fig, axes = plt.subplots(1, 2)
     >>> for ax, name in zip(axes, ("W_s", "W_s_l1")):
-    ...     diagnostics.plot_weights(net, name, ax)
+    ...     ax = diagnostics.plot_weights(net, name, ax)
     """
     if not hasattr(network, "effective_parameters"):
         raise TypeError(f"network must be an RNN, got {type(network).__name__}")

@@ -137,6 +137,15 @@ class Forecaster:
         TypeError, ValueError
             If a column is missing or holds no numbers, times repeat or are uneven, a value is missing and `fill` is None,
             or a series is too short.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> months = pd.date_range("2010-01", periods=60, freq="MS")
+        >>> sales = pd.Series(100 + 10 * np.sin(np.arange(60) * np.pi / 6), months, name="sales")
+        >>> model = Forecaster(6, members=0).fit(sales)
+        >>> model.seasons_
+        (12,)
         """
         known = [known] if isinstance(known, str) else list(known)
         series, targets, notes = _frames.read(frame, _frames.Columns(target, id, time, known), self.fill)
@@ -168,6 +177,16 @@ class Forecaster:
 
         Nothing is trained. The table holds the whole series, or at least as many of its last steps as the model reads; all
         ids must be those of `fit`.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> months = pd.date_range("2010-01", periods=60, freq="MS")
+        >>> sales = pd.Series(100 + 10 * np.sin(np.arange(60) * np.pi / 6), months, name="sales")
+        >>> model = Forecaster(6, members=0).fit(sales)
+        >>> newer = pd.concat([sales, pd.Series([103.0], [months[-1] + pd.offsets.MonthBegin()], name="sales")])
+        >>> model.update(newer).predict()["time"][0]
+        Timestamp('2015-02-01 00:00:00')
         """
         self._fitted()
         id, time, known = self._columns
@@ -211,6 +230,15 @@ class Forecaster:
             If `fit` was not called.
         ValueError
             If known inputs of the steps are missing.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> months = pd.date_range("2010-01", periods=60, freq="MS")
+        >>> sales = pd.Series(100 + 10 * np.sin(np.arange(60) * np.pi / 6), months, name="sales")
+        >>> model = Forecaster(6, members=0).fit(sales)
+        >>> model.predict().shape
+        (6, 5)
         """
         self._fitted()
         pd = _frames.pandas()
@@ -297,6 +325,15 @@ class Forecaster:
         Returns
         -------
         Backtest
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> months = pd.date_range("2010-01", periods=60, freq="MS")
+        >>> sales = pd.Series(100 + 10 * np.sin(np.arange(60) * np.pi / 6), months, name="sales")
+        >>> model = Forecaster(6, members=0).fit(sales)
+        >>> sorted(model.backtest(origins=3).table["method"])
+        ['Forecaster', 'last value', 'linear autoregression', 'seasonal naive']
         """
         from .backtest import run
         self._fitted()
@@ -311,6 +348,16 @@ class Forecaster:
             If `fit` was not called.
         TypeError
             If ids are neither strings nor whole numbers.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> months = pd.date_range("2010-01", periods=60, freq="MS")
+        >>> sales = pd.Series(100 + 10 * np.sin(np.arange(60) * np.pi / 6), months, name="sales")
+        >>> model = Forecaster(6, members=0).fit(sales)
+        >>> model.save("sales.npz")
+        >>> load("sales.npz").horizon
+        6
         """
         self._fitted()
         _store.save(self, path)
@@ -329,7 +376,17 @@ class Forecaster:
                 f"cell={self.cell!r})")
 
     def describe(self) -> str:
-        """Return sentences that say what was fitted."""
+        """Return sentences that say what was fitted.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> months = pd.date_range("2010-01", periods=60, freq="MS")
+        >>> sales = pd.Series(100 + 10 * np.sin(np.arange(60) * np.pi / 6), months, name="sales")
+        >>> model = Forecaster(6, members=0).fit(sales)
+        >>> print(model.describe())  # doctest: +ELLIPSIS
+        1 series of 1 target, 6 steps ahead; seasons: 12...
+        """
         self._fitted()
         lines = [f"{len(self._series)} series of {_checks.counted(len(self.targets_), 'target')}, "
                  f"{self.horizon} steps ahead; seasons: {', '.join(map(str, self.seasons_)) or 'none'}."]

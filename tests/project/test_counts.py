@@ -9,13 +9,13 @@ from processes import ROOT
 
 BOUNDS = {
     "places to edit for one more hidden activation": 4,  # a row, the function and its derivative in C, the reference
-    "places to edit for one more loss": 6,  # two are for a best constant that is no mean, and for other packages' names
-    "places to edit for one more loss with a fused output activation": 4,
+    "places to edit for one more loss": 7,  # three are for a best constant that is no mean, names of others, a score's name
+    "places to edit for one more loss with a fused output activation": 5,  # one is for a score of likelihood
     "places to edit for one more update rule": 4,
     "places to edit for one more option of RNN": 20,
     "files to edit for one more cell": 7,  # tests/engine/test_new_cell.py edits four of them
     "tests of a cell's name": 32,
-    "lines of the longest file": 902,
+    "lines of the longest file": 957,  # network.py, half of it docstrings with their examples
     "lines of the longest file of engine/": 395,
     "files of the package's own folder": 25,
     "positional arguments of the longest list": 14,  # kernels of gated cells, and the functions of cells that call them
