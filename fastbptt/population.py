@@ -15,8 +15,8 @@ import numpy as np
 from . import _checks, _files, network as _network, optimizers, _population, schedules
 from ._many.arguments import _Arguments, NETWORKS_FIRST, _seeds_of_networks
 from ._many.lanes import (
-    MOST_BYTES, OWN, _fits_lanes, most_hidden, most_sequences, _number_of_threads, numbers_per_unit, _options_without_lanes,
-    _penalty_and_gradient, row_name, _shape_key,
+    MOST_BYTES, MOST_IDS, OWN, _fits_lanes, most_hidden, most_sequences, _number_of_threads, numbers_per_unit,
+    _options_without_lanes, _penalty_and_gradient, row_name, _shape_key,
 )
 from ._many.population_fit import Fit, FitSettings, PopulationHistory
 from ._states import NetworkStates, stack
@@ -238,7 +238,8 @@ class Population(_Arguments):
                     "sequences run network by network")
         if not L:
             return f"{self.n} networks, one at a time: the kernel set of this process has no lanes"
-        beside = ", ".join(f"{name}={_checks.short(net._config[name])}" for name in _options_without_lanes(net))
+        beside = ", ".join([*(f"{name}={_checks.short(net._config[name])}" for name in _options_without_lanes(net)),
+                            *([f"more than {MOST_IDS} ids"] if net.one_hot and net.input_size > MOST_IDS else [])])
         return (f"{self.n} networks, one at a time: lanes serve up to {most_hidden(net)} hidden units of one layer (here "
                 f"{net.hidden_size})" + (f", and not {beside}" if beside else ""))
 
@@ -269,9 +270,11 @@ class Population(_Arguments):
                        for k, net in enumerate(self._networks())]
             Y, final_states, *states = zip(*results)
             return (np.stack(Y), stack(final_states), *(NetworkStates.stack(self._like.cell, each) for each in states))
-        X, _, weights, lengths = self._zero_in_padding(X, None, None, lengths)
+        X, _, weights, lengths = self._for_lanes(X, None, None, lengths)
         batch = Batch(X, initial_state=initial_state, lengths=lengths)
         results = self._lanes.forward(self.n, self._theta, batch, bool(return_states), _number_of_threads(n_threads))
+        if self._like.output == "last":
+            results = self._at_last_steps(results[0], X, lengths), *results[1:]
         return (*results[:2], NetworkStates.of(self._like.cell, results[2], results[2][:, 1:])) if return_states else results
 
     def losses(self, X: ArrayLike, D: ArrayLike, *, weights: ArrayLike | None = None,
@@ -293,8 +296,10 @@ class Population(_Arguments):
                                         initial_state=self._own_part(k, initial_state, 2),
                                         lengths=self._own_part(k, lengths, 1), n_threads=n_threads)
                              for k, net in enumerate(self._networks())])
-        X, D, inner, lengths = self._zero_in_padding(X, self._labels_as_distributions(D), weights, lengths)
+        X, D, inner, lengths = self._for_lanes(X, D, weights, lengths)
         e = self._lanes.losses(self.n, self._theta, Batch(X, D, inner, initial_state, lengths), _number_of_threads(n_threads))
+        if self._like.output == "last":
+            e, inner = self._at_last_steps(e, X, lengths), weights
         if weights is None:
             return e
         return np.multiply(inner[..., 0], e, out=np.zeros_like(e), where=inner[..., 0] != 0)
@@ -362,7 +367,7 @@ class Population(_Arguments):
                 losses[k], found = net.loss_and_gradients(*self._own_data(k, X, D), **given)
                 flat[:, k] = np.concatenate([value.ravel() for value in found.values()])
             return losses, flat, False
-        X, D, weights, lengths = self._zero_in_padding(X, self._labels_as_distributions(D), weights, lengths)
+        X, D, weights, lengths = self._for_lanes(X, D, weights, lengths)
         losses, flat = self._lanes.loss_and_gradient(self.n, self._theta, Batch(X, D, weights, initial_state, lengths), gradient,
                                                      _number_of_threads(n_threads))
         return losses, flat, True
@@ -568,7 +573,8 @@ class Population(_Arguments):
 
         `data` is a tuple with X first. `batch_size` limits the number of sequences of a batch.
         """
-        net, (T, B) = self._like, data[0].shape[-3:-1]
+        net = self._like
+        T, B = data[0].shape[-2:] if net.one_hot else data[0].shape[-3:-1]
         size = _population.lanes(net.dtype) * np.dtype(net.dtype).itemsize
         numbers = (T + 1) * B * (net.input_size + numbers_per_unit(net) * net.hidden_size + 2 * net.output_size)
         return min(B, batch_size) <= most_sequences(net) and numbers * size <= MOST_BYTES

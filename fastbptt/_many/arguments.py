@@ -38,14 +38,19 @@ class _Arguments:
         own_X = X.ndim == (3 if net.one_hot else 4)
         self._check_first_axis(f"{name}X", X, own_X)
         one = X[0] if own_X else X
+        if net.one_hot:
+            one = np.zeros_like(one)  # ids are compared below, with the lengths
         net._check_inputs(one, None, None, None, name=f"{name}X")
         T, B = one.shape[:2]
         if lengths is not None:
             lengths = self._as_array(f"{name}lengths", lengths, np.intp)
             own = self._check_first_axis(f"{name}lengths", lengths, lengths.ndim == 2)
-            fine = ((lengths >= 0) & (lengths <= T)).all()
+            fine = ((lengths >= (1 if net.output == "last" else 0)) & (lengths <= T)).all()
             for k in range(n if own and not fine else 1):
-                _checks.lengths(lengths[k] if own else lengths, T, B)
+                net._check_inputs(one, None, lengths[k] if own else lengths, None, name=f"{name}X")
+        if net.one_hot and not ((X >= 0) & (X < net.input_size)).all():
+            for k in range(n):  # what the padding holds is not read
+                net._check_inputs(self._own_part(k, X, 2), None, self._own_part(k, lengths, 1), None, name=f"{name}X")
         if initial_state is not None:
             initial_state = self._check_states(initial_state, B)
         if D is not None:
@@ -92,8 +97,8 @@ class _Arguments:
         This saves time: a small population takes 10 µs, and `_check` takes 25.
         """
         net = self._like
-        return (type(X) is type(D) is np.ndarray and X.dtype == D.dtype == net._theta.dtype and X.flags.carray and D.flags.carray
-                and self._lanes is not None and X.shape[-3:-1] == D.shape[-3:-1] and X.shape[-1] == net.input_size
+        return (not net.one_hot and net.output == "sequence" and type(X) is type(D) is np.ndarray
+                and X.dtype == D.dtype == net._theta.dtype and X.flags.carray and D.flags.carray and self._lanes is not None and X.shape[-3:-1] == D.shape[-3:-1] and X.shape[-1] == net.input_size
                 and D.shape[-1] == net.target_size and X.shape[:-3] in ((), (self.n,)) and D.shape[:-3] in ((), (self.n,))
                 and X.ndim > 2 and D.ndim > 2)
 
@@ -183,6 +188,37 @@ class _Arguments:
         if D.dtype.kind != "i":
             return D
         return np.eye(self._like.output_size, dtype=self._like.dtype)[np.clip(D, 0, self._like.output_size - 1)]
+
+    def _for_lanes(self, X, D, weights, lengths):
+        """Return X, D, weights and lengths as lanes read them: real inputs, targets of all steps, no effect of the padding.
+
+        Token ids become one-hot vectors, and labels distributions. With output="last", the targets stand at every step, and only
+        each sequence's last step has a weight. D may be None.
+        """
+        net = self._like
+        if net.one_hot:  # ids in the padding may be any number
+            X = np.eye(net.input_size, dtype=net.dtype)[np.clip(X, 0, net.input_size - 1)]
+        if D is not None:
+            D = self._labels_as_distributions(D)
+            if net.output == "last":
+                there = self._is_last_step(X, lengths)[..., None]  # (T, B, 1) or (n, T, B, 1)
+                D = np.ascontiguousarray(np.broadcast_to(D[..., None, :, :], (*D.shape[:-2], X.shape[-3], *D.shape[-2:])))
+                there = there if there.ndim == 4 else there[None]
+                weights = there.astype(net.dtype) if weights is None else np.where(there, weights[:, None], net._theta.dtype.type(0))
+        return self._zero_in_padding(X, D, weights, lengths)
+
+    def _is_last_step(self, X, lengths):
+        """Return which steps are the last of their sequences, as a bool array (T, B), or (n, T, B) if lengths are (n, B)."""
+        T, B = X.shape[-3:-1]
+        ends = np.full(B, T) if lengths is None else lengths
+        return np.arange(T)[:, None] == ends[..., None, :] - 1
+
+    def _at_last_steps(self, values, X, lengths):
+        """Return the entries of values (n, T, B, ...) at each sequence's last step, (n, B, ...); 0 without steps."""
+        last = self._is_last_step(X, lengths)
+        last = np.broadcast_to(last, (len(values), *last.shape[-2:]))
+        last = last.reshape(*last.shape, *[1] * (values.ndim - 3))
+        return np.where(last, values, values.dtype.type(0)).sum(axis=1, dtype=values.dtype)
 
     def _zero_in_padding(self, X, D, weights, lengths):
         """Return X, D, weights and lengths with X and weights set to 0 in the padding. Without lengths, return them unchanged.

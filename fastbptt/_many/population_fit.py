@@ -157,7 +157,7 @@ class Fit:
         return (p._lanes is not None and p._lanes_are_faster(self.data, settings.batch_size)
                 and type(settings.optimizer) in optimizers.OPTIMIZERS.values()
                 and settings.schedule.begin() == ()  # lanes do not keep a schedule's own numbers
-                and (self.data[3] is None or settings.batch_size >= self.data[0].shape[-2]))
+                and (self.data[3] is None or settings.batch_size >= self.data[0].shape[-1 if p._like.one_hot else -2]))
 
     def fit_one_at_a_time(self):
         """Train each network by RNN.fit, copy its parameters back, and return the PopulationHistory."""
@@ -213,11 +213,11 @@ class Fit:
         settings = self.settings
         p, n = self.population, self.population.n
         X, D, weights, initial_state, lengths = self.data
-        X, D, weights, lengths = p._zero_in_padding(X, p._labels_as_distributions(D), weights, lengths)
+        X, D, weights, lengths = p._for_lanes(X, D, weights, lengths)
         self.arrays = X, D, weights, initial_state, lengths
         if self.validation is not None:
             V = self.validation
-            self.validation_arrays = p._zero_in_padding(V[0], p._labels_as_distributions(V[1]), V[2], V[4])
+            self.validation_arrays = p._for_lanes(V[0], V[1], V[2], V[4])
         # The networks that still train: their places in the population, and their arrays with one column per network
         N = p._theta.shape[1]
         self.training_networks, self.theta = np.arange(n), p._theta

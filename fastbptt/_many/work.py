@@ -81,10 +81,12 @@ def _train_population(work, progress, results):
     `progress` is the Progress to report to, or None.
     """
     population, jobs, first = work.population, work.jobs, work.jobs[0]
-    data = _join_data_of_jobs([(*job.data,)[:5] for job in jobs])
+    last = population._like.output == "last"
+    data = _join_data_of_jobs([(*job.data,)[:5] for job in jobs], last)
     validation = None
     if first.validation is not None:
-        X, D, weights, _, lengths = _join_data_of_jobs([(*job.validation[:3], None, job.validation[3]) for job in jobs])
+        X, D, weights, _, lengths = _join_data_of_jobs([(*job.validation[:3], None, job.validation[3]) for job in jobs],
+                                                              last)
         validation = X, D, weights, None, lengths
     settings = first.settings
     norms = [math.inf if job.max_grad_norm is None else job.max_grad_norm for job in jobs]
@@ -109,19 +111,19 @@ def _train_population(work, progress, results):
                                   run.fits_lanes(), curves, population._positions[k]))
 
 
-def _join_data_of_jobs(parts):
+def _join_data_of_jobs(parts, last):
     """Return X, D, weights, initial_state, lengths of several jobs in the form of Population._check.
 
-    `parts` has a tuple of these five for each job. Series of unequal lengths are padded.
+    `parts` has a tuple of these five for each job. Series of unequal lengths are padded. `last` says whether D and weights are
+    those of the last steps, and so have no axis of steps.
     """
     X, D, weights, initial_state, lengths = zip(*parts)
     T = [len(x) for x in X]
     if len(set(T)) > 1 or any(each is None for each in lengths) and any(each is not None for each in lengths):
         lengths = [np.full(x.shape[1], len(x), np.intp) if steps is None else steps for x, steps in zip(X, lengths)]
-    X, D = _stack_networks(X, max(T)), _stack_networks(D, max(T))
-    weights = _stack_networks(weights, max(T))
+    X, D, weights = _stack_networks(X, max(T)), *(_stack_networks(each, None if last else max(T)) for each in (D, weights))
     if weights is not None:
-        per_output = parts[0][2].ndim > 2
+        per_output = parts[0][2].ndim > (1 if last else 2)
         weights = weights if weights.ndim > parts[0][2].ndim else weights[None]
         weights = weights if per_output else weights[..., None]
     return X, D, weights, _stack_networks(initial_state), _stack_networks(lengths)

@@ -84,11 +84,11 @@ def test_a_share_as_validation_is_split_off_by_each_networks_own_seed():
 def test_what_lanes_do_not_serve_runs_one_at_a_time_with_the_same_bits():
     rng = np.random.default_rng(3)
     X, D = rng.standard_normal((12, 3, 2)), rng.standard_normal((12, 3, 1))
-    ids, last = rng.integers(0, 2, (12, 3)), rng.standard_normal((3, 1))
+    last = rng.standard_normal((3, 1))
     cases = [({}, (X, D), {"resets": rng.random((12, 3)) < 0.2}), ({}, (X, D), {"tbptt": (3, 4)}),
              ({}, (X, D), {"updates": 7}), ({}, (X, D), {"validation": (X, D), "validation_every": 2}),
              ({}, (X, D), {"schedule": "plateau"}),
-             ({"one_hot": True}, (ids, D), {}), ({"output": "last"}, (X, last), {}),
+             ({"leak": 0.5}, (X, D), {}), ({"leak": 0.5, "output": "last"}, (X, last), {}),
              ({}, (X, D), {"initial_state": rng.standard_normal((3, 3)), "batch_size": 2}),
              ({}, (None, None), {"batches": lambda size, rng: (rng.standard_normal((5, size, 2)), np.ones((5, size, 1))),
                                  "updates_per_epoch": 3})]

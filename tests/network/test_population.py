@@ -29,6 +29,12 @@ KINDS = [
     ({"cell": "gru", "reset_after": False, "learn_initial_state": True, "reduction": "sum"}, 0),
     ({"cell": "gru", "reset_after": False, "activation": "softsign", "bias": False, "l1": 1e-3}, 0),
     ({"cell": "lstm", "learn_initial_state": True, "forget_bias": 0.5}, 0),
+    ({"output": "last"}, 0),
+    ({"output": "last", "one_hot": True, "activation": "sigmoid", "output_activation": "softmax", "loss": "cross_entropy",
+      "reduction": "sum"}, "labels"),
+    ({"one_hot": True, "learn_initial_state": True, "l2": 1e-2}, 0),
+    ({"cell": "gru", "output": "last", "one_hot": True, "loss": ("quantile", (0.2, 0.8))}, 0),
+    ({"cell": "lstm", "output": "last", "learn_initial_state": True}, 0),
     ({"cell": "lstm", "activation": "softsign", "bias": False, "output_activation": "sigmoid", "l2": {"W_s": 1e-2}}, 0),
 ]
 CELLS = [{}, {"cell": "gru"}, {"cell": "gru", "reset_after": False}, {"cell": "lstm"}]
@@ -53,15 +59,20 @@ def data(rng, population, T, B, own, labels=False, dtype="float64"):
     n, net = population.n, population[0]
     first = [(n,) if flag else () for flag in own]
     X = rng.standard_normal((*first[0], T, B, net.input_size)).astype(dtype)
+    if net.one_hot:
+        X = rng.integers(net.input_size, size=X.shape[:-1])
+    rows = (B,) if net.output == "last" else (T, B)
     if labels:
-        D = rng.integers(0, net.output_size, (*first[1], T, B))
+        D = rng.integers(0, net.output_size, (*first[1], *rows))
     else:
-        D = rng.random((*first[1], T, B, net.target_size)).astype(dtype)
+        D = rng.random((*first[1], *rows, net.target_size)).astype(dtype)
+        if net.output == "last":  # the error of a single row must not be a small difference of large numbers
+            D += 10
         if net.loss == "cross_entropy":
             D /= D.sum(axis=-1, keepdims=True)
-    weights = rng.integers(0, 3, (*first[2], T, B)).astype(dtype)
+    weights = rng.integers(0, 3, (*first[2], *rows)).astype(dtype)
     initial = rng.standard_normal((*first[3], B, net._widths[0])).astype(dtype)
-    lengths = rng.integers(0, T, (*first[4], B), endpoint=True)
+    lengths = rng.integers(1 if net.output == "last" else 0, T, (*first[4], B), endpoint=True)
     return X, D, weights, initial, lengths
 
 
@@ -215,6 +226,30 @@ def test_fit_is_fit_of_each_alone(optimizer, batch_size):
         assert history.stopped == ["epochs"] * 6
 
 
+@pytest.mark.parametrize("batch_size", [2, 5])
+@pytest.mark.parametrize("options", [{"output": "last"}, {"one_hot": True}, {"output": "last", "one_hot": True, "cell": "gru"},
+                                     {"output": "last", "output_activation": "softmax", "loss": "cross_entropy"}], ids=str)
+def test_fit_of_last_steps_and_of_ids_is_fit_of_each_alone(options, batch_size):
+    needs_lanes()
+    rng = np.random.default_rng(8)
+    population = make(5, 3, 4, 2, l2=1e-3, **options)
+    X, D, weights, _, lengths = data(rng, population, 6, 5, (1, 1, 1, 0, 1), "loss" in options)
+    weights += 0.5
+    validation = data(rng, population, 4, 3, (0, 1, 0, 0, 0), "loss" in options)
+    alone = list(population)
+    given = {"epochs": 9, "batch_size": batch_size, "learning_rate": 0.02, "patience": 6}
+    history = population.fit(X, D, weights=weights, lengths=lengths,
+                             validation=(*validation[:3], validation[4]), **given)
+    assert "in groups of" in population.describe()
+    for k, net in enumerate(alone):
+        right = net.fit(X[k], D[k], weights=weights[k], lengths=lengths[k], random_state=population.seeds[k],
+                        validation=(validation[0], validation[1][k], validation[2], validation[4]), **given)
+        np.testing.assert_allclose(population.theta[k], net.theta, rtol=1e-8, atol=1e-9)
+        for name in ("train_loss", "validation_loss"):
+            found = getattr(history, name)[k]
+            np.testing.assert_allclose(found[np.isfinite(found)], getattr(right, name), rtol=1e-8)
+
+
 def test_patience_is_each_networks_own():
     rng = np.random.default_rng(4)
     population = make(8, 2, 4, 1)
@@ -259,7 +294,7 @@ def test_a_network_that_becomes_infinite_stops_alone():
 def test_what_has_no_lanes_runs_one_at_a_time():
     rng = np.random.default_rng(6)
     wide = make(3, 2, 40, 2, l2=1e-3)
-    ids = Population(3, 4, 3, 2, one_hot=True, output="last", dtype="float64", random_state=1)
+    ids = Population(3, 4, 3, 2, one_hot=True, output="last", leak=0.5, dtype="float64", random_state=1)
     for population, X, D in ((wide, rng.standard_normal((5, 2, 2)), rng.standard_normal((3, 5, 2, 2))),
                              (ids, rng.integers(0, 4, (3, 5, 2)), rng.standard_normal((2, 2)))):
         assert "one at a time" in population.describe()
@@ -623,11 +658,41 @@ def test_penalties_and_clipping_are_each_networks_own(tmp_path):
         population.fit(X, D, max_grad_norm=[1.0, 2.0])
 
 
+def test_ids_are_compared_of_every_network_and_not_in_the_padding():
+    population = make(3, 4, 2, 1, one_hot=True)
+    X, D = np.zeros((3, 5, 2), int), np.zeros((5, 2, 1))
+    lengths = np.array([5, 3])
+    X[:, 3:, 1] = 99
+    expected = population.evaluate(np.where(X == 99, 1, X), D, lengths=lengths)
+    assert np.array_equal(population.evaluate(X, D, lengths=lengths), expected)
+    X[2, 1, 1] = 4
+    for method in (population.evaluate, population.losses, population.loss_and_gradients, population.fit):
+        with pytest.raises(ValueError, match=r"^X has id 4 at \(t, b\) = \(1, 1\)"):
+            method(X, D, lengths=lengths)
+    with pytest.raises(ValueError, match="^X has id 4"):
+        population.forward(X, lengths=lengths)
+
+
+def test_a_network_that_reads_its_last_step_refuses_sequences_without_steps():
+    population = make(3, 2, 2, 1, output="last")
+    X, D = np.zeros((5, 2, 2)), np.zeros((2, 1))
+    for lengths in ([0, 3], [[1, 2], [3, 4], [5, 0]]):
+        with pytest.raises(ValueError, match="lengths and T must be at least 1"):
+            population.evaluate(X, D, lengths=np.array(lengths))
+    with pytest.raises(ValueError, match="D"):
+        population.evaluate(X, np.zeros((5, 2, 1)))
+
+
+def test_lanes_take_few_ids():
+    assert _lanes._fits_lanes(RNN(_lanes.MOST_IDS, 3, 1, one_hot=True))
+    assert not _lanes._fits_lanes(RNN(_lanes.MOST_IDS + 1, 3, 1, one_hot=True))
+    assert "more than 64 ids" in Population(3, 65, 3, 1, one_hot=True).describe()
+
+
 def test_an_option_that_lanes_do_not_serve_keeps_networks_out_of_them():
     net = RNN(2, 3, 1)
     assert _lanes._fits_lanes(net) and not _lanes._fits_lanes(RNN(2, (3,), 1, bidirectional=True))
-    for option in ({"connectivity": {"W_s": np.ones((3, 3))}}, {"autapses": False}, {"one_hot": True}, {"output": "last"},
-                   {"trainable": {"W_x": False}}, {"dale_ratio": 0.5}, {"nonnegative": ("W_x",)}, {"bidirectional": True},
+    for option in ({"connectivity": {"W_s": np.ones((3, 3))}}, {"autapses": False}, {"trainable": {"W_x": False}}, {"dale_ratio": 0.5}, {"nonnegative": ("W_x",)}, {"bidirectional": True},
                    {"leak": 0.5}, {"leak_form": "current"}, {"noise_std": 0.1}, {"input_noise_std": 0.1},
                    {"recurrent_dropout": 0.1}, {"rate_penalty": 0.1}, {"omega": 0.1}):
         assert _lanes._options_without_lanes(RNN(2, 3, 1, **option)) == list(option)
