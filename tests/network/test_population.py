@@ -684,6 +684,7 @@ def test_a_network_that_reads_its_last_step_refuses_sequences_without_steps():
 
 
 def test_lanes_take_few_ids():
+    needs_lanes("float32")
     assert _lanes._fits_lanes(RNN(_lanes.MOST_IDS, 3, 1, one_hot=True))
     assert not _lanes._fits_lanes(RNN(_lanes.MOST_IDS + 1, 3, 1, one_hot=True))
     assert "more than 64 ids" in Population(3, 65, 3, 1, one_hot=True).describe()
