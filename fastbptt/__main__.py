@@ -148,11 +148,14 @@ def _add_predict(commands):
     """Add the parser of `fastbptt predict` to the subparsers `commands`."""
     predict = commands.add_parser(
         "predict", help="forecast beyond the end of the data, as CSV",
-        description="Forecast beyond the end of a CSV file, with a model that `fastbptt train` has saved. The file needs the "
-                    "same columns as the training data. Without a file, forecast beyond the end of the training data.")
-    predict.add_argument("model", metavar="MODEL", help="file that `fastbptt train` has written")
+        description="Forecast beyond the end of a CSV file, with a model that `fastbptt train` or "
+                    "`fastbptt.Forecaster.save` has saved. The file needs the same columns as the training data. Without a "
+                    "file, forecast beyond the end of the training data. Models of `fastbptt.Forecaster` also give intervals.")
+    predict.add_argument("model", metavar="MODEL", help="file that `fastbptt train` or `fastbptt.Forecaster.save` has written")
     predict.add_argument("csv", nargs="?", metavar="CSV", help="file with the columns of the training data")
     predict.add_argument("--steps", type=_whole_number(1), metavar="N", help="number of steps (default: the model's horizon)")
+    predict.add_argument("--known-file", metavar="FILE", help="table of the inputs that are known ahead, for models of "
+                         "fastbptt.Forecaster that have them")
     _add_reading(predict)
     predict.add_argument("--output", metavar="FILE", help="write the CSV to this file (default: standard output)")
     predict.set_defaults(run=_predict)
