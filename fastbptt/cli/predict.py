@@ -12,8 +12,7 @@ import numpy as np
 from .. import Forecaster, load
 from ..forecasting.tables import listed
 from . import forecast as _forecast, predict_table as _table
-from .output import Refusal, refuse_own_input, refuse_unwritable, _write
-from .train import read
+from .output import Refusal, read, refuse_own_input, refuse_unwritable, _write
 
 FAR = 1.0  # a value is far outside what was learnt if it lies beyond it by this share of its range
 

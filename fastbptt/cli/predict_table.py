@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-from .output import Refusal
-from .train import read
+from .output import Refusal, read
 from ..forecasting.tables import listed
 
 FAR = 1.0  # a value is far outside what was learnt if it lies beyond it by this share of its range
@@ -22,7 +21,9 @@ def forecast(args, model):
         if args.csv is not None:
             table = _read(args, model, args.csv, model.targets_, names)
             kept = _ids(model, table, args.csv)
-            notes = [*table.notes, *_far(model, table, kept)]
+            new = [id for id, own in zip(table.ids or (), kept) if own is None]
+            notes = [f"left out, as they are not in the training data: {listed(new)}"] if new else []
+            notes = [*table.notes, *notes, *_far(model, table, kept)]
             model.update(_frame(model, table, kept))
         known = None
         if args.known_file is not None:
@@ -50,28 +51,42 @@ def _read(args, model, path, targets, known):
 
 
 def _ids(model, table, path):
-    """Return the model's ids of the series of a table, in the table's order. A table reads all ids as text."""
+    """Return the model's ids of the series of a table, in the table's order. An id of which the model knows nothing gives None.
+
+    A table reads all ids as text. Raise Refusal if the model knows none of them.
+    """
     if table.ids is None:
         return [None]
     own = {str(id): id for id in model.ids_}
     new = [id for id in table.ids if id not in own]
-    if new:
-        raise Refusal(f"{path}: {listed(new)} in column {table.id!r} is not in the training data, which has {listed(list(own))}")
-    return [own[id] for id in table.ids]
+    if len(new) == len(table.ids):
+        raise Refusal(f"{path}: {listed(new)} in column {table.id!r} is not in the training data, which has "
+                      f"{listed(list(own))}")
+    return [own.get(id) for id in table.ids]
 
 
 def _frame(model, table, ids):
-    """Return the long DataFrame for `Forecaster.update` and `predict`, with rows of known inputs after the last target."""
+    """Return the DataFrame for `Forecaster.update` and `predict`."""
+    id, time, _ = model._columns
+    return long_frame(table, ids, id, time, model._series[0].axis)
+
+
+def long_frame(table, ids, id, time, axis=None):
+    """Return the long DataFrame of a table, with rows of known inputs after the last target.
+
+    `id` and `time` name its columns. The dates get the form of those of `axis`.
+    """
     import pandas as pd
 
-    id, time, _ = model._columns
-    axis, parts = model._series[0].axis, []
+    parts = []
     for n, part in enumerate(table.frames()):
+        if id is not None and ids[n] is None:
+            continue
         ahead = table.ahead[n]
         if len(ahead):
             index = _continued(table, n, len(ahead), part)
             part = pd.concat([part, pd.DataFrame(ahead, columns=table.known, index=index)])
-        if isinstance(part.index, pd.DatetimeIndex) and not isinstance(axis.freq, int):
+        if axis is not None and isinstance(part.index, pd.DatetimeIndex) and not isinstance(axis.freq, int):
             if axis.period:
                 part.index = part.index.to_period(axis.freq)
             elif table.calendar.unit in "YM":  # the reader keeps the month, and the model has its first or last day
@@ -98,6 +113,8 @@ def _far(model, table, ids):
     found = []
     for k, name in enumerate(model.targets_):
         for n, x in enumerate(table.values):
+            if ids[n] not in model.ids_:
+                continue
             learnt = model._series[model.ids_.index(ids[n])].values[:, k]
             low, high = learnt.min(), learnt.max()
             worst = max(x[:, k], key=lambda value: max(value - high, low - value))
@@ -113,7 +130,7 @@ def _in_options(message, args):
     """Return an error of `Forecaster` with the options of the command."""
     message = message.partition(": give known=")[0]
     if message.startswith("known has ") and args.known_file is None:
-        return f"--known-file must be given: {args.csv or args.model} has too few rows after the last target; {message}"
+        return f"--known-file must be given: {args.csv or args.model} has too few rows after the last target; " + message
     if message.startswith(("known has ", "known must begin")):
         return f"--known-file {args.known_file!r}: {message}"
     return f"{args.csv}: {message}" if args.csv is not None else message

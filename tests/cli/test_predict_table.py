@@ -100,6 +100,9 @@ def test_only_the_series_of_the_table_are_forecast(folder, capsys):
     frame[frame["shop"] == 2].to_csv("new.csv", index=False)
     assert set(printed(capsys, "model.npz")[0]["shop"]) == {1, 2}
     assert set(printed(capsys, "model.npz", "new.csv")[0]["shop"]) == {2}
+    pd.concat([frame[frame["shop"] == 2], frame[frame["shop"] == 1].assign(shop=7)]).to_csv("new.csv", index=False)
+    found, err = printed(capsys, "model.npz", "new.csv")
+    assert set(found["shop"]) == {2} and "left out, as they are not in the training data: 7" in err
     frame.assign(shop=7).drop_duplicates("date").to_csv("new.csv", index=False)
     assert "7 in column 'shop' is not in the training data, which has 1, 2" in refused(capsys, "model.npz", "new.csv")
 
