@@ -15,7 +15,7 @@ from .cli.examples import explain_by_hand, _gradcheck
 from .cli.info import _info
 from .cli.output import FAILED, INTERRUPTED, REFUSED, Refusal
 from .cli.predict import _predict
-from .cli.train import HIDDEN_SIZE, HORIZON, _train
+from .cli.train import EPOCHS, HIDDEN_SIZE, HORIZON, _train
 from .forecasting import tables as _tables
 
 
@@ -125,12 +125,20 @@ def _add_train(commands):
     train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
     train.add_argument("--id", metavar="COLUMN", help="column with the name of each row's series (default: one series)")
     _add_reading(train)
+    with_forecaster = train.add_argument_group(
+        "options of fastbptt.Forecaster", "Any of these fits a fastbptt.Forecaster to the table instead: linear paths and an "
+        "ensemble of networks, fitted again to all rows, with rolling forecasts over the last 20 %, and with intervals.")
+    _add_option(with_forecaster, "--season", _whole_number(1), None, "steps of a season (found by itself)")
+    _add_option(with_forecaster, "--members", _whole_number(0), None, "number of networks, of which the median is used (8)")
+    with_forecaster.add_argument("--known", nargs="+", metavar="COLUMN", help="columns that are known ahead, such as holidays")
+    with_forecaster.add_argument("--interval", nargs="+", type=float, metavar="PERCENT", help="levels of the intervals (80)")
+    with_forecaster.add_argument("--report", metavar="FILE", help="write all figures to this file, as JSON")
     _add_option(train, "--horizon", _whole_number(1), HORIZON, "number of steps to forecast ahead")
     train.add_argument("--cell", choices=reference.CELL_NAMES, metavar="NAME", default="plain",
                        help=f"what the units compute: {', '.join(reference.CELL_NAMES)} (default: plain)")
     _add_option(train, "--hidden-size", _whole_number(1), None,
             f"hidden units (default: {HIDDEN_SIZE}; with --task {_solve.HIDDEN_SIZE})")
-    _add_option(train, "--max-iter", _whole_number(1), 150, "epochs; with --task 100 updates each", metavar="EPOCHS")
+    _add_option(train, "--max-iter", _whole_number(1), EPOCHS, "epochs; with --task 100 updates each", metavar="EPOCHS")
     train.add_argument("--solver", choices=list(optimizers.OPTIMIZERS), metavar="NAME", default="adam",
                        help=f"one of {', '.join(optimizers.OPTIMIZERS)} (default: adam)")
     _add_option(train, "--random-state", _whole_number(0), 0, "seed; the same seed gives the same run")
@@ -148,11 +156,14 @@ def _add_predict(commands):
     """Add the parser of `fastbptt predict` to the subparsers `commands`."""
     predict = commands.add_parser(
         "predict", help="forecast beyond the end of the data, as CSV",
-        description="Forecast beyond the end of a CSV file, with a model that `fastbptt train` has saved. The file needs the "
-                    "same columns as the training data. Without a file, forecast beyond the end of the training data.")
-    predict.add_argument("model", metavar="MODEL", help="file that `fastbptt train` has written")
+        description="Forecast beyond the end of a CSV file, with a model that `fastbptt train` or "
+                    "`fastbptt.Forecaster.save` has saved. The file needs the same columns as the training data. Without a "
+                    "file, forecast beyond the end of the training data. Models of `fastbptt.Forecaster` also give intervals.")
+    predict.add_argument("model", metavar="MODEL", help="file that `fastbptt train` or `fastbptt.Forecaster.save` has written")
     predict.add_argument("csv", nargs="?", metavar="CSV", help="file with the columns of the training data")
     predict.add_argument("--steps", type=_whole_number(1), metavar="N", help="number of steps (default: the model's horizon)")
+    predict.add_argument("--known-file", metavar="FILE", help="table of the inputs that are known ahead, for models of "
+                         "fastbptt.Forecaster that have them")
     _add_reading(predict)
     predict.add_argument("--output", metavar="FILE", help="write the CSV to this file (default: standard output)")
     predict.set_defaults(run=_predict)

@@ -12,7 +12,9 @@ from .output import FAILED, Refusal, _failed, refuse_unwritable, save, save_inte
 def train_task(args):
     for option, value in (("CSV", args.csv), ("--target", args.target), ("--inputs", args.inputs), ("--id", args.id),
                           ("--plot", args.plot), ("--time", args.time), ("--decimal", args.decimal),
-                          ("--dayfirst", args.dayfirst), ("--fill", args.fill)):
+                          ("--dayfirst", args.dayfirst), ("--fill", args.fill), ("--season", args.season),
+                          ("--members", args.members), ("--known", args.known), ("--interval", args.interval),
+                          ("--report", args.report)):
         if value is not None:
             raise Refusal(f"{option} cannot be combined with --task, which makes its own data")
     task = _solve.TASKS[args.task]

@@ -10,12 +10,23 @@ import sys
 import tempfile
 
 from . import picture as _picture
+from ..forecasting import tables as _tables
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130  # exit codes; 130 is the shell's for Ctrl-C
 
 
 class Refusal(Exception):
     """The command cannot do what was asked. The message is printed without a traceback."""
+
+
+def read(path, command, **options):
+    """Return the Table of a file. `command` is "train" or "predict"."""
+    try:
+        return _tables.read_table(path, command=command, **options)
+    except (ImportError, ValueError) as error:
+        raise Refusal(str(error)) from None
+    except OSError as error:
+        raise Refusal(f"{path!r} cannot be read: {error.strerror}") from None
 
 
 def refuse_own_input(option, path, source, what):

@@ -9,11 +9,10 @@ import sys
 
 import numpy as np
 
-from .. import load
+from .. import Forecaster, load
 from ..forecasting.tables import listed
-from . import forecast as _forecast
-from .output import Refusal, refuse_own_input, refuse_unwritable, _write
-from .train import read
+from . import forecast as _forecast, predict_table as _table
+from .output import Refusal, read, refuse_own_input, refuse_unwritable, _write
 
 FAR = 1.0  # a value is far outside what was learnt if it lies beyond it by this share of its range
 
@@ -22,7 +21,13 @@ def _predict(args):
     if args.output is not None:
         refuse_own_input("--output", args.output, args.model, "the model that is read")
         refuse_own_input("--output", args.output, args.csv, "the file that the data come from")
+    if args.output is not None and args.known_file is not None:
+        refuse_own_input("--output", args.output, args.known_file, "the file of --known-file")
     forecaster = _load(args.model)
+    if not isinstance(forecaster, _forecast.Forecaster):
+        return _put(args, *_table.forecast(args, forecaster))
+    if args.known_file is not None:
+        raise Refusal("--known-file must not be given: this model has no columns that are known ahead")
     if forecaster.inputs and args.steps is not None and args.steps > forecaster.horizon:
         raise Refusal(f"--steps must be at most {forecaster.horizon}, the horizon of this model, got {args.steps}: more steps "
                       f"need future values of {listed(forecaster.inputs)}")
@@ -39,7 +44,11 @@ def _predict(args):
         made = forecaster.forecast(series, args.steps, ids=ids)
     except ValueError as error:
         raise Refusal(f"the series cannot be forecast: {error}") from None
-    text = _as_csv(forecaster, made, ids, calendar, ends)
+    return _put(args, _as_csv(forecaster, made, ids, calendar, ends), sum(map(len, made)))
+
+
+def _put(args, text, rows):
+    """Write the forecasts to standard output or to the file of --output. Return the exit code."""
     if args.output is None:
         if sys.stdout is None:
             raise Refusal("standard output is closed; --output FILE writes to a file")
@@ -49,7 +58,7 @@ def _predict(args):
         return 0
     refuse_unwritable("--output", args.output)
     _write("--output", args.output, text.encode())
-    print(f"Wrote {sum(map(len, made))} rows: {args.output}\nNext: fastbptt predict {shlex.quote(args.model)} NEW.csv "
+    print(f"Wrote {rows} rows: {args.output}\nNext: fastbptt predict {shlex.quote(args.model)} NEW.csv "
           "forecasts from newer data of the same columns.")
     return 0
 
@@ -111,11 +120,11 @@ def _load(path):
         model = load(path)
     except OSError as error:
         raise Refusal(f"{path!r} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ImportError, ValueError) as error:
         raise Refusal(str(error)) from None
-    if not isinstance(model, _forecast.Forecaster):
+    if not isinstance(model, (_forecast.Forecaster, Forecaster)):
         raise Refusal(f"{path!r} contains an object of {type(model).__name__}, not a forecaster: `fastbptt train` without "
-                      "--task makes a forecaster")
+                      "--task makes a forecaster, and so does fastbptt.Forecaster")
     return model
 
 

@@ -14,11 +14,12 @@ import numpy as np
 
 from .. import reference
 from ..forecasting import tables as _tables
-from . import forecast as _forecast, picture as _picture
+from . import forecast as _forecast, picture as _picture, train_table as _table
 from .examples import train_task, words_of
-from .output import FAILED, Refusal, can_draw, _draw, _failed, refuse_own_input, refuse_unwritable, save, save_interrupted
+from .output import (FAILED, Refusal, can_draw, _draw, _failed, read, refuse_own_input, refuse_unwritable, save,
+                     save_interrupted)
 
-HIDDEN_SIZE, HORIZON = 16, 12
+HIDDEN_SIZE, HORIZON, EPOCHS = 16, 12, 150
 SHOWN = 6  # number of targets whose errors are printed, if there are more
 DRAWN = 60  # number of targets with a panel in the picture, if there are more
 
@@ -28,6 +29,9 @@ def _train(args):
         return train_task(args)
     if args.length is not None:
         raise Refusal("--length needs --task")
+    option = _table.asked(args)
+    if option is not None:
+        return _train_forecaster(args, option)
     data, heading, quantity = _data(args)
     model, picture = _files(args)
     print(heading)
@@ -57,6 +61,19 @@ def _train(args):
     print(f"Next: fastbptt predict {shlex.quote(model)} prints the {data.unit} to come; {_variant(args)} tries a "
           "larger network.")
     return 0 if agreed else FAILED
+
+
+def _train_forecaster(args, option):
+    """Fit a `fastbptt.Forecaster`, because `option` was given."""
+    _table.refuse_options(args, EPOCHS, option)
+    model, picture = _files(args)
+    data = read(args.csv, "train", target=args.target, known=args.known or [], id=args.id, time=args.time, decimal=args.decimal,
+                dayfirst=args.dayfirst, fill=args.fill, season=args.season)
+    data = data.without(_table.shortest(args.horizon), f"a horizon of {args.horizon}")
+    print(_heading(args.csv, data))
+    for note in data.notes:
+        print(f"  {note}")
+    return _table.fit(args, data, model, picture)
 
 
 def _variant(args):
@@ -100,16 +117,6 @@ def _refuse_lost_csv(args):
             lost = next((name for name in names if os.path.isfile(name)), "FILE") if isinstance(names, list) else "FILE"
             raise Refusal(f"{option} needs a CSV file, which comes first: fastbptt train {shlex.quote(lost)} {option} "
                           "...")
-
-
-def read(path, command, **options):
-    """Return the Table of a file. `command` is "train" or "predict"."""
-    try:
-        return _tables.read_table(path, command=command, **options)
-    except (ImportError, ValueError) as error:
-        raise Refusal(str(error)) from None
-    except OSError as error:
-        raise Refusal(f"{path!r} cannot be read: {error.strerror}") from None
 
 
 def _heading(path, data):
