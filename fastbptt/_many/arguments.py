@@ -42,15 +42,15 @@ class _Arguments:
             one = np.zeros_like(one)  # ids are compared below, with the lengths
         net._check_inputs(one, None, None, None, name=f"{name}X")
         T, B = one.shape[:2]
+        fine = True
         if lengths is not None:
             lengths = self._as_array(f"{name}lengths", lengths, np.intp)
-            own = self._check_first_axis(f"{name}lengths", lengths, lengths.ndim == 2)
+            self._check_first_axis(f"{name}lengths", lengths, lengths.ndim == 2)
             fine = ((lengths >= (1 if net.output == "last" else 0)) & (lengths <= T)).all()
-            for k in range(n if own and not fine else 1):
-                net._check_inputs(one, None, lengths[k] if own else lengths, None, name=f"{name}X")
-        if net.one_hot and not ((X >= 0) & (X < net.input_size)).all():
-            for k in range(n):  # what the padding holds is not read
-                net._check_inputs(self._own_part(k, X, 2), None, self._own_part(k, lengths, 1), None, name=f"{name}X")
+        fine = fine and not (net.one_hot and ((X < 0) | (X >= net.input_size)).any())  # such ids may be padding
+        for k in range(1 if fine else n):
+            net._check_inputs(self._own_part(k, X, 2 if net.one_hot else 3), None, self._own_part(k, lengths, 1), None,
+                              name=f"{name}X")
         if initial_state is not None:
             initial_state = self._check_states(initial_state, B)
         if D is not None:
@@ -204,7 +204,7 @@ class _Arguments:
                 there = self._is_last_step(X, lengths)[..., None]  # (T, B, 1) or (n, T, B, 1)
                 D = np.ascontiguousarray(np.broadcast_to(D[..., None, :, :], (*D.shape[:-2], X.shape[-3], *D.shape[-2:])))
                 there = there if there.ndim == 4 else there[None]
-                weights = there.astype(net.dtype) if weights is None else np.where(there, weights[:, None], net._theta.dtype.type(0))
+                weights = there.astype(net.dtype) if weights is None else np.where(there, weights[:, None], np.zeros((), net.dtype))
         return self._zero_in_padding(X, D, weights, lengths)
 
     def _is_last_step(self, X, lengths):

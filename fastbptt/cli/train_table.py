@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import time
 
 import numpy as np
@@ -76,7 +77,7 @@ def fit(args, table, model, picture):
     else:
         _draw(picture, table, tested, ahead)
         print(f"Drew the rolling forecasts, the next steps and the errors by step: {picture}")
-    print(f"Saved the forecaster: {model}\n\nNext: fastbptt predict {model} prints the forecast as CSV.")
+    print(f"Saved the forecaster: {model}\n\nNext: fastbptt predict {shlex.quote(model)} prints the forecast as CSV.")
     return 0 if agreed else FAILED
 
 

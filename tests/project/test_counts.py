@@ -20,7 +20,7 @@ BOUNDS = {
     "files of the package's own folder": 25,
     "positional arguments of the longest list": 14,  # kernels of gated cells, and the functions of cells that call them
     "lists of at least 8 positional arguments": 63,
-    "uses of private members of RNN in other modules": 220,
+    "uses of private members of RNN in other modules": 221,
 }
 
 FILES = {
