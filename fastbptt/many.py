@@ -20,7 +20,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 
@@ -161,6 +161,28 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
     known = run.read(resume)
     fittings, jobs = jobs_of_estimators(networks, data, given, others, known)
     return run.train_networks(jobs, fittings)
+
+
+@overload
+def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: ArrayLike,
+                   grid: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None, *,
+                   cv: Int | Splitter | Iterable[tuple[ArrayLike, ArrayLike]] = 5,
+                   seeds: Int | Sequence[Int] | np.ndarray | None = None, sample_weight: ArrayLike | None = None,
+                   scoring: str | Callable[[Any, Any, Any], float] | None = None, nested: None = None,
+                   executor: concurrent.futures.Executor | None = None,
+                   chunk_size: Int | None = None, progress: Bool | None = None, resume: Bool | Fits = False,
+                   n_threads: Int | None = None) -> CrossValidation: ...
+
+
+@overload
+def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: ArrayLike,
+                   grid: Mapping[str, Any] | Iterable[Mapping[str, Any]] | None = None, *,
+                   cv: Int | Splitter | Iterable[tuple[ArrayLike, ArrayLike]] = 5,
+                   seeds: Int | Sequence[Int] | np.ndarray | None = None, sample_weight: ArrayLike | None = None,
+                   scoring: str | Callable[[Any, Any, Any], float] | None = None, nested: Int | Splitter,
+                   executor: concurrent.futures.Executor | None = None,
+                   chunk_size: Int | None = None, progress: Bool | None = None, resume: Bool | Fits = False,
+                   n_threads: Int | None = None) -> NestedCrossValidation: ...
 
 
 def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: ArrayLike,

@@ -29,9 +29,10 @@ def named(scoring: Any, estimator: Any) -> Callable[[Any, Any, Any], float]:
     if scoring not in known:
         raise ValueError(f"scoring must be one of {', '.join(map(repr, known))} for a {type(estimator).__name__}, "
                          f"or a function, got {_checks.short(scoring)}")
-    if scoring == "log_likelihood" and isinstance(estimator, RNNRegressor) and estimator.loss != "poisson":
+    loss = estimator.get_params()["loss"] if isinstance(estimator, RNNRegressor) else "poisson"
+    if scoring == "log_likelihood" and loss != "poisson":
         raise ValueError("scoring='log_likelihood' requires a regressor with loss='poisson', whose predictions are a "
-                         f"distribution's, got loss={estimator.loss!r}")
+                         f"distribution's, got loss={loss!r}")
     return SCORES[scoring][1]
 
 

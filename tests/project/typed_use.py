@@ -162,6 +162,12 @@ def train_many(X: Array, D: Array, series: Array) -> None:
         fastbptt.RNNRegressor(4, max_iter=1, random_state=0), pairs, targets,
         {"hidden_size": [2, 4], "solver": ["adam", optimizers.SGD(0.1)]}, cv=2, seeds=[0, 1],
         scoring=lambda model, X, y: float(model.score(X, y)))
+    judged = fastbptt.cross_validate(fastbptt.RNNRegressor(4, max_iter=1), pairs, targets, {"l2": [0.0, 0.1]}, cv=2, nested=2,
+                                     scoring="neg_mean_squared_error")
+    assert judged.scores.shape == (2, 1) and judged.mean_test_score < 0
+    bound = net.bind(X.astype(net.dtype), D.astype(net.dtype))
+    loss: float = bound()
+    assert loss >= 0 and bound.gradient.shape == net.theta.shape and set(bound.gradients) == set(net.parameters)
     fastbptt.fit_many([fastbptt.RNNRegressor(4, max_iter=1), fastbptt.RNNRegressor(2, max_iter=1)], pairs, targets)
     best: dict[str, object] = found.best_params
     assert best.keys() == {"hidden_size", "solver"}
