@@ -125,6 +125,7 @@ def test_steps_beyond_the_horizon_are_noted_once(folder, capsys):
     assert len(found) == 6 and err.count("beyond the horizon") == 1
 
 
+@pytest.mark.quick
 def test_a_file_takes_the_forecast_whole(folder, capsys):
     saved(sales()[["date", "sales"]], time="date")
     assert main(["predict", "model.npz", "--output", "made.csv"]) == 0
