@@ -82,9 +82,10 @@ def seed(path, otherwise):
 
 
 def streams(path, entropy, begin):
-    """Return the seed of the run in the checkpoint `path`, and the Positions at which it began.
+    """Return the seed of the run in the checkpoint `path`, and the Positions of its random streams when the run began.
 
-    Without such a file, return the arguments `entropy` (a seed) and `begin` (Positions).
+    A resumed run then draws the same orders, batches and noise. Without such a file, and for a file that keeps no seed, return
+    the arguments `entropy` (a seed) and `begin` (Positions). Raise ValueError for a damaged file.
     """
     if not os.path.exists(path):
         return entropy, begin

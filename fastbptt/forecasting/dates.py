@@ -179,7 +179,12 @@ def read(cells: Any, dayfirst: bool | None = None) -> Times:
 
 
 def _by_pandas(cells, pattern, dayfirst):
-    """Return the Times of cells of one length that pandas reads with one format, or None. It is ten times as fast as `read`."""
+    """Return the Times of cells of one length that pandas reads with one format, or None if `read` must do it.
+
+    It is ten times as fast as `read`. cells is a Series of str, and `pattern` the one of FORMS that the first cell has; its groups say
+    what the parts are (y year, d day, a first number of a day and a month, s separator, t what precedes the clock, z zone).
+    `dayfirst` True or False says that 01/02/2020 is in February or in January; with None both orders are tried.
+    """
     import pandas as pd
 
     first = pattern.fullmatch(cells.iloc[0])

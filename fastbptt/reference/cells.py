@@ -181,7 +181,11 @@ def _gru_products(delta, saved):
 
 
 def _gru_to_before(units, delta, dS, saved, h, through):
-    """Return ∂E/∂h = z ∘ δh + M ∘ [dr dz dhn] W_s."""
+    """Return ∂E/∂h of the state h before the step: z ∘ dS + M ∘ [dr dz dhn] W_s, all (B, H).
+
+    dS is ∂E/∂ the state after the step, `delta` ∂E/∂ the pre-activations, and `saved` has r, z, n and hn = W_s,n h + b_n.
+    `through` has W_s (3 H, H) and the dropout mask M. `units` and `h` are not needed here, but for other cells.
+    """
     _, z, _, _ = _parts(saved, 4)
     return z * dS + through.mask * (_gru_products(delta, saved) @ through.W_s)
 
