@@ -426,10 +426,7 @@ def _season(season):
 
 
 def _percent(level):
-    level = _checks.number("interval", level, 0, 100)
-    if level >= 100:
-        raise ValueError(f"interval must have levels of more than 0 and less than 100 percent, got {level}")
-    return level
+    return _checks.number("interval", level, 0, 100)
 
 
 def _of(id):

@@ -78,7 +78,7 @@ def test_known_columns_come_from_rows_without_a_target(folder, capsys):
     (["one.csv", "--interval", "80", "--inputs", "promotion"], "--inputs cannot be combined with --interval"),
     (["one.csv", "--report", "one.csv"], "--report 'one.csv' is the file that the data come from"),
     (["--task", "adding", "--members", "2"], "--members cannot be combined with --task"),
-    (["one.csv", "--target", "sales", "--interval", "100"], "interval must have levels"),
+    (["one.csv", "--target", "sales", "--interval", "100"], "interval must be finite and > 0 and < 100, got 100"),
 ])
 def test_options_that_mean_nothing_are_refused(folder, capsys, words, message):
     assert main(["train", *words]) == 2
