@@ -97,10 +97,10 @@ class _Arguments:
         This saves time: a small population takes 10 µs, and `_check` takes 25.
         """
         net = self._like
-        return (not net.one_hot and net.output == "sequence" and type(X) is type(D) is np.ndarray
-                and X.dtype == D.dtype == net._theta.dtype and X.flags.carray and D.flags.carray and self._lanes is not None and X.shape[-3:-1] == D.shape[-3:-1] and X.shape[-1] == net.input_size
-                and D.shape[-1] == net.target_size and X.shape[:-3] in ((), (self.n,)) and D.shape[:-3] in ((), (self.n,))
-                and X.ndim > 2 and D.ndim > 2)
+        return (not net.one_hot and net.output == "sequence" and self._lanes is not None and type(X) is type(D) is np.ndarray
+                and X.dtype == D.dtype == net._theta.dtype and X.flags.carray and D.flags.carray
+                and X.shape[-3:-1] == D.shape[-3:-1] and X.shape[-1] == net.input_size and D.shape[-1] == net.target_size
+                and X.shape[:-3] in ((), (self.n,)) and D.shape[:-3] in ((), (self.n,)) and X.ndim > 2 and D.ndim > 2)
 
     def _as_array(self, name, value, dtype):
         """Return the argument `name` as one array of this dtype.
@@ -192,8 +192,8 @@ class _Arguments:
     def _for_lanes(self, X, D, weights, lengths):
         """Return X, D, weights and lengths as lanes read them: real inputs, targets of all steps, no effect of the padding.
 
-        Token ids become one-hot vectors, and labels distributions. With output="last", the targets stand at every step, and only
-        each sequence's last step has a weight. D may be None.
+        Token ids become one-hot vectors, and labels distributions. With output="last", the targets stand at every step, and
+        only each sequence's last step has a weight. D may be None.
         """
         net = self._like
         if net.one_hot:  # ids in the padding may be any number
@@ -204,7 +204,8 @@ class _Arguments:
                 there = self._is_last_step(X, lengths)[..., None]  # (T, B, 1) or (n, T, B, 1)
                 D = np.ascontiguousarray(np.broadcast_to(D[..., None, :, :], (*D.shape[:-2], X.shape[-3], *D.shape[-2:])))
                 there = there if there.ndim == 4 else there[None]
-                weights = there.astype(net.dtype) if weights is None else np.where(there, weights[:, None], np.zeros((), net.dtype))
+                weights = np.ones(1, net.dtype) if weights is None else weights[:, None]
+                weights = np.where(there, weights, np.zeros((), net.dtype))
         return self._zero_in_padding(X, D, weights, lengths)
 
     def _is_last_step(self, X, lengths):

@@ -693,7 +693,8 @@ def test_lanes_take_few_ids():
 def test_an_option_that_lanes_do_not_serve_keeps_networks_out_of_them():
     net = RNN(2, 3, 1)
     assert _lanes._fits_lanes(net) and not _lanes._fits_lanes(RNN(2, (3,), 1, bidirectional=True))
-    for option in ({"connectivity": {"W_s": np.ones((3, 3))}}, {"autapses": False}, {"trainable": {"W_x": False}}, {"dale_ratio": 0.5}, {"nonnegative": ("W_x",)}, {"bidirectional": True},
+    for option in ({"connectivity": {"W_s": np.ones((3, 3))}}, {"autapses": False},
+                   {"trainable": {"W_x": False}}, {"dale_ratio": 0.5}, {"nonnegative": ("W_x",)}, {"bidirectional": True},
                    {"leak": 0.5}, {"leak_form": "current"}, {"noise_std": 0.1}, {"input_noise_std": 0.1},
                    {"recurrent_dropout": 0.1}, {"rate_penalty": 0.1}, {"omega": 0.1}):
         assert _lanes._options_without_lanes(RNN(2, 3, 1, **option)) == list(option)
