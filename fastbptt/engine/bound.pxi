@@ -41,9 +41,9 @@ cdef class BoundCall:
     cdef object network, theta, engine
     cdef Batch batch
     cdef Memory memory  # the workspace of short calls
-    cdef Py_ssize_t[4] shape  # what its size was computed from
     cdef long busy      # atomic: number of threads that want it
     cdef int n_threads
+    cdef Py_ssize_t T, B  # for which the results have room
     cdef void *dX
     cdef void *dS_0
     cdef readonly dict gradients
@@ -57,6 +57,7 @@ cdef class BoundCall:
         self.network, self.batch, self.n_threads = network, batch, n_threads
         self.theta, self.engine = network._theta, network._at_once
         self.gradient, self.gradients = gradient, gradients
+        self.T, self.B = batch.X.shape[0], batch.X.shape[1]
         self.dX = cnp.PyArray_DATA(gradients["X"]) if "X" in gradients else NULL
         self.dS_0 = NULL
         if "initial_state" in gradients and isinstance(gradients["initial_state"], cnp.ndarray):
@@ -70,7 +71,7 @@ cdef class BoundCall:
         if type(self.engine) is Engine:
             engine = <Engine> self.engine
             if (engine.prepare(&c, self.theta, batch.X, batch.initial_state, batch.lengths, batch.resets)
-                    and engine.take_targets(&c, batch.D, batch.weights)):
+                    and c.T == self.T and c.B == self.B and engine.take_targets(&c, batch.D, batch.weights)):
                 c.n_threads, c.saves = self.n_threads, True
                 c.gradient, c.dX, c.dS_0 = cnp.PyArray_DATA(self.gradient), self.dX, self.dS_0
                 c.input_gradient, c.initial_state_gradient = self.dX != NULL, self.dS_0 != NULL
@@ -87,15 +88,15 @@ cdef class BoundCall:
         """
         cdef double polled = NEVER
         cdef int status, stop = 0
-        cdef Py_ssize_t[4] shape = [c.T, c.B, c.sparse, c.rates != 0]  # what `lay_out` reads and may change between calls
+        cdef Py_ssize_t needed
         if add(&self.busy, 1) > 1:
             add(&self.busy, -1)
             return False
         try:
             engine.divide(c)
-            if self.memory is None or memcmp(shape, self.shape, sizeof(shape)) != 0:
-                self.memory = Memory(engine.plan_memory(c, 1))
-                memcpy(self.shape, shape, sizeof(shape))
+            needed = engine.plan_memory(c, 1)  # anew: weights that are all 1 need no memory, for example
+            if self.memory is None or self.memory.bytes < needed:
+                self.memory = Memory(needed)
             c.polled, c.polls, c.stop = &polled, True, &stop
             status = engine.run_in(c, self.memory.base, 1)
             if status != DONE:
@@ -107,6 +108,9 @@ cdef class BoundCall:
     def call_network(self):
         """Do the same by `loss_and_gradients`: for networks of several recurrences, and to raise the error for bad values."""
         batch = self.batch
+        if batch.X.shape[:2] != (self.T, self.B):
+            raise ValueError(f"X must keep the T and B that it had when it was bound, ({self.T}, {self.B}), got "
+                             f"{batch.X.shape[:2]}")
         loss, gradients = self.network.loss_and_gradients(
             batch.X, batch.D, initial_state=batch.initial_state, weights=batch.weights, lengths=batch.lengths,
             resets=batch.resets, input_gradient="X" in self.gradients,

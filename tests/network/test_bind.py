@@ -83,6 +83,19 @@ def test_every_array_is_read_at_each_call(name):
     same(call, net, X, D, **more, **asked)
 
 
+def test_weights_may_become_others_than_one():
+    """Weights that are all 1 take no memory. The sanitizers see it if a later call has too little."""
+    rng = np.random.default_rng(3)
+    net = network("plain")
+    X, D = drawn(rng, "plain", net)
+    weights = np.ones((T, B))
+    call = net.bind(X, D, weights=weights)
+    same(call, net, X, D, weights=weights)
+    for values in (rng.random((T, B)), np.ones((T, B)), rng.random((T, B)) < 0.1, np.zeros((T, B))):
+        weights[...] = values
+        same(call, net, X, D, weights=weights)
+
+
 def test_arrays_that_a_call_would_convert_are_refused():
     net = network("plain")
     X, D = drawn(np.random.default_rng(0), "plain", net)
@@ -100,6 +113,17 @@ def test_arrays_that_a_call_would_convert_are_refused():
     for error, words, arguments, more in refused:
         with pytest.raises(error, match=words):
             net.bind(*arguments, **more)
+
+
+def test_arrays_that_have_another_shape_now_are_refused():
+    net = network("plain")
+    X, D = drawn(np.random.default_rng(0), "plain", net)
+    call = net.bind(X, D, input_gradient=True)
+    X.shape, D.shape = (B, T, I), (B, T, O)
+    with pytest.raises(ValueError, match=r"^X must keep the T and B .* \(7, 3\), got \(3, 7\)"):
+        call()
+    X.shape, D.shape = (T, B, I), (T, B, O)
+    same(call, net, X, D, input_gradient=True)
 
 
 def test_ids_have_no_gradient():
