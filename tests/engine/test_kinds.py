@@ -711,7 +711,7 @@ def test_core_and_reference_agree_on_thousands_of_kinds(part, values, share):
                          suppress_health_check=list(hypothesis.HealthCheck))
     @hypothesis.given(kinds.filter(lambda kind: kind.is_legal), st.integers(0, 2**32 - 1))
     def run(kind, seed):
-        met.update(pairs(kind))
+        met.update(pairs(kind, values))
         met[None] += 1
         check(call_of(kind, seed))
 
@@ -722,7 +722,7 @@ def test_core_and_reference_agree_on_thousands_of_kinds(part, values, share):
     for (a, of_a), (b, of_b) in itertools.combinations(values.items(), 2):
         for pair in itertools.product([(a, value) for value in of_a], [(b, value) for value in of_b]):
             while met[pair] < least and (kind := random_kind(rng, values, **dict(pair))):
-                met.update(pairs(kind))
+                met.update(pairs(kind, values))
                 met[None] += 1
                 check(call_of(kind, int(rng.integers(2**32))))
             if met[pair]:
@@ -731,8 +731,18 @@ def test_core_and_reference_agree_on_thousands_of_kinds(part, values, share):
     assert met[None] >= 2000 // HALVES // share and min(possible) >= least
 
 
-def pairs(kind):
-    return itertools.combinations(kind._asdict().items(), 2)
+def pairs(kind, values):
+    """Every two values of a kind, in the order of `values`, in which the draw asks for them."""
+    return itertools.combinations([(name, getattr(kind, name)) for name in values], 2)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("values", [VALUES, GATED, *LOW_RANK], ids=["plain", "gated", "low rank", "gated low rank"])
+def test_every_two_values_that_are_drawn_are_counted(values):
+    """Or the thousands would draw for ever."""
+    asked = {pair for (a, of_a), (b, of_b) in itertools.combinations(values.items(), 2)
+             for pair in itertools.product([(a, value) for value in of_a], [(b, value) for value in of_b])}
+    assert set(pairs(random_kind(np.random.default_rng(0), values), values)) <= asked
 
 
 def table(met, values):
