@@ -18,6 +18,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(FASTBPTT_NO_VECTORS)
