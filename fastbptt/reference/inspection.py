@@ -63,10 +63,10 @@ def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, 
     first = affine(delta_y[0], p["W_y"])
     dF = np.zeros((len(r.R), *first.shape), first.dtype)
     dF[t] = first
-    delta, dS, _ = recur_back(run.units, dF, r.R, r.before, r.through, r.resets)
-    W_s, W_x = zip(*((run.units.row.to_weights(run.units, delta[i], r.R[i], r.before[i], r.through)[0],
+    delta, dS, _ = recur_back(r.units, dF, r.R, r.before, r.through, r.resets)
+    W_s, W_x = zip(*((r.units.row.to_weights(r.units, delta[i], r.R[i], r.before[i], r.through)[0],
                       accumulate(delta[i], r.X[i])) for i in range(t + 1)))
-    W_y = accumulate(delta_y, run.units.read(r.S[t + 1:]))
+    W_y = accumulate(delta_y, r.units.read(r.S[t + 1:]))
     return pulled_back({"W_s": np.stack(W_s), "W_x": np.stack(W_x), "W_y": W_y, "S": dS}, parameters, maps)
 
 

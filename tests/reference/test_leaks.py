@@ -56,6 +56,18 @@ def test_equal_leaks_are_one_leak(form):
     assert one[0] == each[0] and all((one[1][name] == each[1][name]).all() for name in p)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("leak, trained", [(0.3, True), (np.linspace(0.1, 0.9, H), False)])
+def test_terms_of_a_gradient_add_up_to_it(form, leak, trained):
+    rng = np.random.default_rng(0)  # the trained leaks are others than the given one
+    p, X, D = parameters(rng, trained=trained), rng.normal(size=(T, B, I)), rng.normal(size=(T, B, O))
+    options = {"leak": leak, "leak_form": form}
+    gradients = reference.loss_and_gradients(p, X, D, reduction="sum", **options)[1]
+    terms = [reference.gradient_terms(p, X, D, t, **options) for t in range(T)]
+    for name in ("W_x", "W_s"):
+        assert np.allclose(sum(each[name].sum(axis=0) for each in terms), gradients[name], rtol=0, atol=1e-12)
+
+
 def random_call(seed):
     """Parameters, X, D and options of the seed-th call; each option is there or not, with every other."""
     rng = np.random.default_rng(seed)
