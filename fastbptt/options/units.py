@@ -70,6 +70,8 @@ def fit_to_layers(leak, hidden_size):
         if len(sizes) == 1 and all(isinstance(each, float) for each in leak):
             leak = np.array(leak)
             leak.flags.writeable = False
+        elif len(leak) == len(sizes) == 1:  # the array of the only layer
+            leak = leak[0]
         elif len(leak) != len(sizes):
             raise ValueError(f"leak must be one for all layers, or a tuple of {len(sizes)}, one for each layer; got {len(leak)}")
     for n, H in enumerate(sizes):

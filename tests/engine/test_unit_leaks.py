@@ -44,11 +44,12 @@ def test_equal_leaks_have_the_bits_of_one_leak(form, dtype, options, n):
 
 @every_form
 @pytest.mark.parametrize("given, more", [
-    ({"leak": list(LEAKS)}, {}), ({"leak": tuple(LEAKS)}, {}), ({"tau": 1 / LEAKS, "dt": 1}, {}),
+    ({"leak": list(LEAKS)}, {}), ({"leak": tuple(LEAKS)}, {}), ({"tau": 1 / LEAKS, "dt": 1}, {}), ({"leak": (LEAKS,)}, {}),
+    ({"leak": (list(LEAKS),), "hidden_size": (H,)}, {}), ({"tau": (1 / LEAKS,), "dt": 1}, {}),
     ({"leak": LEAKS}, {"hidden_size": (H, H)}), ({"leak": (LEAKS, LEAKS)}, {"hidden_size": (H, H)}),
     ({"tau": (1 / LEAKS, tuple(1 / LEAKS)), "dt": 1}, {"hidden_size": (H, H)})])
 def test_ways_to_give_the_leak_of_each_unit(form, given, more):
-    if isinstance(given.get("tau"), tuple) and isinstance(given["tau"][1], tuple):
+    if isinstance(given.get("tau"), tuple) and isinstance(given["tau"][-1], tuple):
         given = given | {"tau": (given["tau"][0], list(given["tau"][1]))}
     net = RNN(I, **{"hidden_size": H, "output_size": O, "leak_form": form} | given | more)
     leaks = net.unit_leaks if more else (net.unit_leaks,)
