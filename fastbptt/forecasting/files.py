@@ -38,8 +38,10 @@ def save(forecaster, path):
         remainder = {"factor": r.factor, "updates": r.updates, "gain": r.gain}
     id, time, known = forecaster._columns
     header = {"kind": KIND, "parts": parts, "remainder": remainder,
-              "targets": forecaster.targets_, "columns": [id, time, known], "ids": [_plain(x.id) for x in forecaster._series],
-              "axes": [_axis_header(x.axis) for x in forecaster._series],
+              "targets": [_plain("target", name) for name in forecaster.targets_],
+              "columns": [_plain("id", id), _plain("time", time), [_plain("known", name) for name in known]],
+              "ids": [_plain("ids", x.id) for x in forecaster._series],
+              "axes": [_axis_header(x.axis) for x in forecaster._series], "shifts": [x.shift for x in forecaster._series],
               "settings": [s.horizon, list(s.seasons), list(s.cycles), s.members, s.hidden_size, s.cell, s.seed],
               "domains": [[[bool(d.log), d.least] for d in row] for row in model.domains],
               "arguments": {"horizon": forecaster.horizon, "season": forecaster.season, "members": forecaster.members,
@@ -48,28 +50,44 @@ def save(forecaster, path):
     _files.write(path, header, arrays)
 
 
-def _plain(id):
-    if id is None or isinstance(id, str):
-        return id
-    if isinstance(id, (int, np.integer)) and not isinstance(id, bool):
-        return int(id)
-    raise TypeError(f"save requires ids that are strings or whole numbers, got {type(id).__name__} {id!r}")
+def _plain(what, name):
+    if name is None or isinstance(name, str):
+        return name
+    if isinstance(name, (int, np.integer)) and not isinstance(name, bool):
+        return int(name)
+    if isinstance(name, tuple):  # of a MultiIndex
+        return [_plain(what, part) for part in name]
+    raise TypeError(f"save requires {what} to be strings or whole numbers, got {type(name).__name__} {name!r}")
+
+
+def _name(plain):
+    """Return the name from which `_plain` made this one."""
+    return tuple(map(_name, plain)) if isinstance(plain, list) else plain
 
 
 def _axis_header(axis):
     if isinstance(axis.freq, int):
         return [axis.freq, int(axis.start), False]
-    return [axis.start.freqstr if axis.period else axis.freq.freqstr, str(axis.start), axis.period]
+    if axis.period:
+        return [axis.start.freqstr, str(axis.start), True]
+    zone = axis.start.tz and str(axis.start.tz)  # the start alone would only keep the offset of that day
+    return [axis.freq.freqstr, str(axis.start), False, zone]
 
 
 def _axis(header):
-    freq, start, period = header
+    freq, start, period, *zone = header
     if isinstance(freq, int):
         return Axis(freq, int(start))
     pd = _frames.pandas()
     if period:
         return Axis(pd.Period(start, freq=freq).freq, pd.Period(start, freq=freq), True)
-    return Axis(pd.tseries.frequencies.to_offset(freq), pd.Timestamp(start))
+    start = pd.Timestamp(start)
+    if zone and zone[0] is not None:
+        try:
+            start = start.tz_convert(zone[0])
+        except Exception as error:  # pandas, zoneinfo, pytz and dateutil each raise other ones
+            raise ValueError(f"this system has no time zone {zone[0]!r}, which its times have") from error
+    return Axis(pd.tseries.frequencies.to_offset(freq), start)
 
 
 def load(kind, header, arrays):
@@ -101,7 +119,8 @@ def load(kind, header, arrays):
     model.paths = [[LinearPath(tuple(parts)) for parts in row] for row in found]
     model.domains = [[_Domain(bool(log), float(least)) for log, least in row] for row in header["domains"]]
     model.errors = [arrays[f"errors.{n}"].astype(np.float64).reshape(-1, settings.horizon, K) for n in range(N)]
-    id, time, known = header["columns"]
+    id, time, known = map(_name, header["columns"])
+    shifts = [int(shift) for shift in header.get("shifts", [0] * N)]
     series = []
     for n in range(N):
         values = _finite(arrays[f"values.{n}"]).astype(np.float64)
@@ -110,7 +129,7 @@ def load(kind, header, arrays):
             raise ValueError(f"its series have shape {values.shape}")
         if known and (more.ndim != 2 or more.shape[1] != len(known) or len(more) < len(values)):
             raise ValueError(f"its known inputs have shape {more.shape}")
-        series.append(Series(header["ids"][n], _axis(header["axes"][n]), values, more))
+        series.append(Series(_name(header["ids"][n]), _axis(header["axes"][n]), values, more, shift=shifts[n]))
     if known:
         model.effects = [_finite(arrays[f"effect.{n}"]).astype(np.float64) for n in range(N)]
         if any(b.shape != (len(known), K) for b in model.effects):
@@ -127,7 +146,7 @@ def load(kind, header, arrays):
         updates, share, gain = int(own["updates"]), float(own["factor"]), float(own["gain"])
         model.remainder = Remainder(ensemble, share, scale, sizes, updates, gain)
     forecaster._model, forecaster._series, forecaster._columns = model, series, (id, time, list(known))
-    forecaster.targets_, forecaster.ids_ = list(header["targets"]), list(header["ids"])
+    forecaster.targets_, forecaster.ids_ = list(_name(header["targets"])), [x.id for x in series]
     forecaster.seasons_, forecaster.notes_ = settings.seasons, []
     forecaster.updates_, forecaster.share_, forecaster.gain_ = updates, share, gain
     return forecaster

@@ -151,8 +151,8 @@ class Forecaster:
         series, targets, notes = _frames.read(frame, _frames.Columns(target, id, time, known), self.fill)
         for each in series:
             if len(each.values) < self.horizon + FEWEST:
-                raise ValueError(f"frame has {len(each.values)} steps{_of(each.id)}, and a horizon of {self.horizon} needs at "
-                                 f"least {self.horizon + FEWEST}")
+                raise ValueError(f"frame has {_checks.counted(len(each.values), 'step')}{_of(each.id)}, and a horizon of "
+                                 f"{self.horizon} needs at least {self.horizon + FEWEST}")
         seasons = self.season
         if seasons is None:
             seasons = _frames.season_of(series[0].axis.freq)
@@ -175,8 +175,8 @@ class Forecaster:
     def update(self, frame: pd.DataFrame | pd.Series) -> Forecaster:
         """Replace the series by newer ones, with the columns of `fit`. `predict` then starts from their last rows.
 
-        Nothing is trained. The table holds the whole series, or at least as many of its last steps as the model reads; all
-        ids must be those of `fit`.
+        Nothing is trained. The table holds the whole series, or at least as many of its last steps as the model reads. All
+        ids must be those of `fit`, and all times must continue its time steps.
 
         Examples
         --------
@@ -199,11 +199,9 @@ class Forecaster:
                 raise ValueError(f"frame has the id {each.id!r}, which is none of those of fit")
             n = places[each.id]
             if len(each.values) < self._model._first(n):
-                raise ValueError(f"frame has {len(each.values)} steps{_of(each.id)}; this forecaster reads at least "
-                                 f"{self._model._first(n)}")
-            if str(each.axis.freq) != str(new[n].axis.freq) and len(each.values) > 3:
-                raise ValueError(f"frame has the time step {each.axis.freq}{_of(each.id)}, and fit had {new[n].axis.freq}")
-            new[n] = each
+                raise ValueError(f"frame has {_checks.counted(len(each.values), 'step')}{_of(each.id)}; this forecaster reads "
+                                 f"at least {self._model._first(n)}")
+            new[n] = _on_axis_of(new[n], each)
         self._series, self.notes_ = new, notes
         return self
 
@@ -215,8 +213,8 @@ class Forecaster:
         steps : int, optional
             By default the horizon. Later steps use the forecasts of earlier ones. A warning and `notes_` say so.
         known : DataFrame, optional
-            The known inputs of the next steps, with the time and id columns or index of `fit`. By default they come from the
-            last rows of the table of `fit`, which have no target.
+            The known inputs of the next steps, with the time and id columns or index of `fit`, and a row for each step. By
+            default they come from the last rows of the table of `fit`, which have no target.
 
         Returns
         -------
@@ -253,7 +251,7 @@ class Forecaster:
         id = self._columns[0]
         parts = []
         for n, each in enumerate(self._series):
-            made, below = self._ahead(n, each.values, future[n], steps)
+            made, below = self._ahead(n, each, future[n], steps)
             times = each.axis.times(len(each.values), steps)
             for k, target in enumerate(self.targets_):
                 part = {} if id is None else {id: [each.id] * steps}
@@ -263,12 +261,12 @@ class Forecaster:
                 parts.append(pd.DataFrame(part))
         return pd.concat(parts, ignore_index=True)
 
-    def _ahead(self, n, x, u, steps):
+    def _ahead(self, n, series, u, steps):
         """Return forecasts (steps, K), and {level: (lower, upper)}."""
-        h, K, made = self.horizon, x.shape[1], []
-        history = x
+        h, history, made = self.horizon, series.values, []
+        K = history.shape[1]
         while sum(map(len, made)) < steps:
-            made.append(self._model.forecasts(n, history, u)[0])
+            made.append(self._model.forecasts(n, history, u, shift=series.shift)[0])
             history = np.concatenate([history, made[-1]])
         centre = np.concatenate(made)[:steps]
         found = {}
@@ -299,12 +297,15 @@ class Forecaster:
             T, rows = len(each.values), each.known
             if each.id in given:
                 more = given[each.id]
-                times = list(more.axis.times(0, len(more.known)))
-                start = each.axis.times(T, 1)[0]
-                if start not in times:
-                    raise ValueError(f"known must begin at {start} or before{_of(each.id)}, got {times[0]} to "
-                                     f"{times[-1]}")
-                rows = np.concatenate([rows[:T], more.known[times.index(start):]])
+                place_of = {time: k for k, time in enumerate(more.axis.times(0, len(more.known)))}
+                times = each.axis.times(T, max(steps, len(more.known)))
+                places = [place_of.get(time, -1) for time in times]
+                count = places.index(-1) if -1 in places else len(places)
+                if count < steps:
+                    at = list(place_of)
+                    raise ValueError(f"known must have a row for each of the next {steps} steps{_of(each.id)}, and has none "
+                                     f"for {times[count]}; its times are {at[0]} to {at[-1]}")
+                rows = np.concatenate([rows[:T], more.known[places[:count]]])
             if len(rows) < T + steps:
                 raise ValueError(f"known has {len(rows) - T} steps after the last target{_of(each.id)}, and {steps} are "
                                  "needed: give known=, or last rows without a target in the table of fit")
@@ -347,7 +348,7 @@ class Forecaster:
         RuntimeError
             If `fit` was not called.
         TypeError
-            If ids are neither strings nor whole numbers.
+            If ids or names of columns are neither strings nor whole numbers.
 
         Examples
         --------
@@ -416,6 +417,17 @@ class Forecaster:
                 table = ""
         lines = "<br>".join(html.escape(line) for line in self.describe().splitlines())
         return f"<div><code>{html.escape(repr(self))}</code><p>{lines}</p>{table}</div>"
+
+
+def _on_axis_of(old, new):
+    """Return the series `new` on the axis of a series of `fit`, or raise ValueError if its times are not on it."""
+    axis = _frames.Axis(old.axis.freq, new.axis.start, old.axis.period)
+    steps = len(new.values)
+    place = old.axis.place(new.axis.start) if old.axis.is_like(new.axis) else None
+    if place is None or list(axis.times(0, steps)) != list(new.axis.times(0, steps)):
+        raise ValueError(f"frame must have the time step of fit{_of(new.id)}, {old.axis.freq} from {old.axis.start} on; got "
+                         f"{new.axis.freq} from {new.axis.start} on")
+    return _frames.Series(new.id, axis, new.values, new.known, new.notes, old.shift + place)
 
 
 def _season(season):

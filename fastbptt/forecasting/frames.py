@@ -15,6 +15,7 @@ FILLS = None, "interpolate", "previous", "zero", "seasonal"
 SEASONS = {"Q": (4,), "M": (12,), "W": (52,), "D": (7,), "B": (5,)}  # by the first letter of a frequency
 DAY = 86400
 LONGEST_SEASON = 400
+LARGEST = 1e100  # of a number in a table; squares of larger ones would overflow
 LEAST_CORRELATION, LEAST_DEVIATIONS = 0.3, 3.5  # of a period found in data; the latter are those of noise, 1 / √T
 
 
@@ -35,6 +36,27 @@ class Axis:
     start: object
     period: bool = False  # whether the user gave periods
 
+    def is_like(self, other):
+        """Return whether the times of both axes can be compared: numbers, periods, or times with or without a time zone."""
+        if isinstance(self.freq, int) or isinstance(other.freq, int):
+            return isinstance(self.freq, int) and isinstance(other.freq, int)
+        return self.period == other.period and (self.period or (self.start.tz is None) == (other.start.tz is None))
+
+    def place(self, time):
+        """Return the number of steps from `start` to a time of this axis, or None if the axis has no such time."""
+        if isinstance(self.freq, int):
+            steps, rest = divmod(int(time) - self.start, self.freq)
+        elif self.period:
+            steps, rest = divmod(time.ordinal - self.start.ordinal, self.freq.n)
+        else:
+            pd = pandas()
+            low, high = sorted((self.start, time))
+            steps = len(pd.date_range(low, high, freq=self.freq)) - 1
+            if steps < 0 or (pd.date_range(low, periods=steps + 1, freq=self.freq)[-1] != high):
+                return None
+            return steps if time == high else -steps
+        return None if rest else int(steps)
+
     def times(self, first, count):
         """Return the times of steps first .. first + count − 1."""
         if isinstance(self.freq, int):
@@ -54,6 +76,7 @@ class Series:
     values: np.ndarray
     known: np.ndarray | None = None
     notes: list = field(default_factory=list)
+    shift: int = 0  # steps from the first one of `fit` to the first one of this series, which `update` has brought
 
 
 @dataclass
@@ -81,6 +104,9 @@ def read(frame, columns, fill):
         raise TypeError(f"frame must be a pandas DataFrame or Series, got {type(frame).__name__}")
     if not len(frame):
         raise ValueError("frame must have at least one row, got none")
+    if frame.columns.has_duplicates:
+        raise ValueError(f"frame must have different column names, and {frame.columns[frame.columns.duplicated()][0]!r} comes "
+                         "twice")
     for label, column in (("id", id), ("time", time)):
         if column is not None and column not in frame.columns:
             raise ValueError(f"{label} must be a column of the frame, got {column!r}; its columns are {_names(frame)}")
@@ -89,11 +115,15 @@ def read(frame, columns, fill):
         if column not in frame.columns:
             raise ValueError(f"{'known' if column in known else 'target'} must be columns of the frame, got {column!r}; "
                              f"its columns are {_names(frame)}")
-        if not pd.api.types.is_numeric_dtype(frame[column]):
+        if not pd.api.types.is_numeric_dtype(frame[column]) or pd.api.types.is_complex_dtype(frame[column]):
             raise TypeError(f"column {column!r} must hold numbers, got {frame[column].dtype}")
     if set(targets) & set(known):
         raise ValueError(f"known must not hold a target, got {sorted(set(targets) & set(known))}")
-    groups = [(None, frame)] if id is None else list(frame.groupby(id, sort=False))
+    used = [*targets, *known, *(column for column in (id, time) if column is not None)]
+    if len(set(used)) < len(used):
+        raise ValueError(f"target, id, time and known must name different columns, and {max(used, key=used.count)!r} comes "
+                         "twice")
+    groups = [(None, frame)] if id is None else list(frame.groupby(id, sort=False, observed=True))
     if id is not None and frame[id].isna().any():
         raise ValueError(f"id must be known in each row, and {int(frame[id].isna().sum())} rows of column {id!r} have none")
     chosen = Columns(targets, id, time, known, columns.future)
@@ -122,7 +152,12 @@ def _series(key, part, chosen, fill, notes):
     index = pd.Index(part[time]) if time is not None else part.index
     if time is None and key is not None and not isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
         index = pd.RangeIndex(len(part))
+    if index.dtype == object:
+        index = index.infer_objects()
     if index.dtype == object or isinstance(index.dtype, pd.StringDtype):
+        numbers = [each for each in index if isinstance(each, (int, float)) and each == each]
+        if numbers:  # pandas would read them as nanoseconds since 1970
+            raise ValueError(f"time{where} must hold dates or whole numbers, got both, such as {numbers[0]!r}")
         try:
             index = pd.DatetimeIndex(pd.to_datetime(index))
         except (ValueError, TypeError) as error:
@@ -140,19 +175,24 @@ def _series(key, part, chosen, fill, notes):
     columns = [*targets, *known]
     values = np.full((places[-1] + 1, len(columns)), np.nan)
     values[places] = part[columns].to_numpy(np.float64, na_value=np.nan)
-    if np.isinf(values).any():
-        column = columns[np.isinf(values).any(axis=0).argmax()]
-        raise ValueError(f"the numbers{where} must be finite, got infinity in column {column!r}")
+    for bad, what in ((np.isinf(values), "infinity"), (np.abs(values) > LARGEST, f"a number above {LARGEST:g}")):
+        if bad.any():
+            raise ValueError(f"the numbers{where} must be finite and at most {LARGEST:g}, got {what} in column "
+                             f"{columns[bad.any(axis=0).argmax()]!r}")
     K = len(targets)
     y, u = values[:, :K], values[:, K:] if known else None
     if not chosen.future:
         have = np.isfinite(y).any(axis=1)
-        if not have.any():
-            raise ValueError(f"target{where} has no numbers")
+        empty = [repr(name) for name, column in zip(targets, y.T) if not np.isfinite(column).any()]
+        if empty or not targets:
+            raise ValueError(f"target{where} has no numbers" + (f" in column {empty[0]}" if empty else ""))
         end = len(have) - int(have[::-1].argmax())
         begin = int(np.isfinite(y).all(axis=1).argmax())
         if begin:
             notes.append(f"the first {begin} steps{where} have no target, and were left out")
+        if end < len(have) and u is None:
+            notes.append(f"the last {len(have) - end} steps{where} have no target, and were left out: forecasts begin at "
+                         f"{axis.times(end, 1)[0]}")
         u = None if u is None else u[begin:]
         axis = Axis(axis.freq, axis.times(begin, 1)[0], axis.period)
         y = _filled(y[begin:end], fill, targets, where, axis, notes)
@@ -177,6 +217,8 @@ def _filled(y, fill, names, where, axis, notes):
         bad, steps = np.isnan(y[:, k]), np.arange(len(y))
         if not bad.any():
             continue
+        if bad.all() and fill != "zero":
+            raise ValueError(f"column {names[k]!r}{where} has no numbers, from which fill={fill!r} could fill it")
         if fill == "zero":
             y[bad, k] = 0
             continue
@@ -201,7 +243,11 @@ def _axis(pd, index, where):
     """Return the Axis and the place of each time on it."""
     if isinstance(index, pd.PeriodIndex):
         places = np.array([p.ordinal for p in index])
-        return Axis(index.freq, index[0], True), places - places[0]
+        places = (places - places[0]) / index.freq.n
+        if (places != np.round(places)).any():
+            raise ValueError(f"time{where} must be a whole number of steps of {index.freqstr} apart; the first times are "
+                             f"{', '.join(str(t) for t in index[:4])}")
+        return Axis(index.freq, index[0], True), places.astype(np.int64)
     if isinstance(index, pd.DatetimeIndex):
         if len(index) == 1:
             return Axis(pd.tseries.frequencies.to_offset("D"), index[0]), np.array([0])

@@ -98,8 +98,11 @@ class Model:
         """Return the linear path's forecasts (n, h, K) of a series (T, K) after the rising origins."""
         return np.stack([path.forecasts(x[:, k], origins) for k, path in enumerate(self.paths[n])], axis=2)
 
-    def _inputs(self, n, x, u, first):
-        """Return what the networks read from origin `first` on, and the linear forecasts (T − first + 1, h, K)."""
+    def _inputs(self, n, x, u, first, shift=0):
+        """Return what the networks read from origin `first` on, and the linear forecasts (T − first + 1, h, K).
+
+        `shift` is the number of steps from the first one of `fit` to the first one of x.
+        """
         s = self.settings
         at = np.arange(first, len(x) + 1)
         linear = self._linear(n, x, at)
@@ -107,7 +110,7 @@ class Model:
         for k, domain in enumerate(self.domains[n]):
             z = domain(x[:, k])
             columns.append(_remainder.features(z, domain(linear[:, :, k]), first, s.seasons))
-        columns.append(_remainder.calendar(at, (*s.seasons, *s.cycles)))
+        columns.append(_remainder.calendar(at + shift, (*s.seasons, *s.cycles)))
         if u is not None:
             columns.append(_remainder.ahead_of(u, at, s.horizon))
         return np.concatenate(columns, axis=1), linear
@@ -131,10 +134,11 @@ class Model:
         """The least number of steps that a forecast of any of the series needs."""
         return max(self._first(n) for n in range(len(self.paths)))
 
-    def forecasts(self, n, x, u=None, origins=None):
+    def forecasts(self, n, x, u=None, origins=None, shift=0):
         """Return the forecasts (len(origins), h, K) of series n with the values x (T, K), after rising origins.
 
-        By default the only origin is T. Nothing after an origin is read, except known inputs.
+        By default the only origin is T. Nothing after an origin is read, except known inputs. `shift` is the number of steps
+        from the first one of `fit` to the first one of x.
         """
         s = self.settings
         x = np.asarray(x, float)
@@ -146,7 +150,7 @@ class Model:
             made = self._linear(n, x, origins)
         else:
             first = self._first(n)
-            inputs, linear = self._inputs(n, x, u, first)
+            inputs, linear = self._inputs(n, x, u, first, shift)
             added = self.remainder.correction(n, inputs).reshape(linear.shape)[origins - first]
             made = linear[origins - first]
             for k, domain in enumerate(self.domains[n]):

@@ -104,6 +104,10 @@ def test_periods_and_whole_numbers_are_times():
     assert list(Forecaster(2, members=0).fit(periods).predict()["time"]) == list(pd.period_range("2016Q1", periods=2, freq="Q"))
     numbers = pd.Series(values, range(1900, 2020, 2))
     assert list(Forecaster(2, members=0).fit(numbers).predict()["time"]) == [2020, 2022]
+    years = pd.DataFrame({"year": pd.Series(range(1950, 2010), dtype=object), "y": values})
+    assert list(Forecaster(2, members=0).fit(years, time="year").predict()["time"]) == [2010, 2011]
+    pairs = pd.Series(values, pd.period_range("2000-01", periods=60, freq="2M"))
+    assert list(Forecaster(2, members=0).fit(pairs).predict()["time"]) == list(pd.period_range("2010-01", periods=2, freq="2M"))
 
 
 def panel(N=2, T=60):
@@ -144,6 +148,11 @@ def test_known_inputs_move_the_forecast():
     with (pytest.raises(ValueError, match="known has 4 steps after the last target, and 6 are needed"),
           pytest.warns(UserWarning, match="beyond the horizon")):
         model.predict(6)
+    more = pd.DataFrame({"holiday": 0.0}, pd.date_range(frame.index[T - 3], periods=60, freq="12h"))
+    more.loc[frame.index[T], "holiday"] = 1  # rows between the steps are not read
+    np.testing.assert_allclose(model.predict(known=more)["forecast"], [28, 20, 20, 20], atol=1.0)
+    with pytest.raises(ValueError, match=r"known must have a row for each of the next 4 steps, and has none for 2020-07-20"):
+        model.predict(known=other.set_axis(pd.date_range(frame.index[T], periods=h, freq="2D")))
 
 
 def test_gaps_are_an_error_unless_filled():
@@ -164,11 +173,41 @@ def test_gaps_are_an_error_unless_filled():
     (lambda f: f.iloc[:10], "has 10 steps, and a horizon of 5"),
     (lambda f: f.assign(z=1.0), "target must name the columns"),
     (lambda f: f.set_index(f.index + pd.to_timedelta(np.arange(len(f)) ** 2, "s")), "evenly spaced"),
+    (lambda f: f.assign(y=1e200), "finite and at most 1e.100, got a number above 1e.100 in column 'y'"),
+    (lambda f: f.assign(z=1.0).set_axis(["y", "y"], axis=1), "frame must have different column names, and 'y' comes twice"),
+    (lambda f: f.set_index(pd.Index([2000, *map(str, range(2001, 2060))], dtype=object)), "dates or whole numbers, got both"),
+    (lambda f: f.assign(y=np.nan), "target has no numbers in column 'y'"),
+    (lambda f: f.set_index(pd.PeriodIndex([*pd.period_range("2000-01", periods=59, freq="2M"), pd.Period("2011-04", "2M")])),
+     "time must be a whole number of steps of 2M apart"),
 ])
 def test_bad_tables_raise(change, message):
     frame = pd.DataFrame({"y": waves(60, 7)}, pd.date_range("2020-01-01", periods=60))
     with pytest.raises(ValueError, match=message):
         Forecaster(5).fit(change(frame))
+
+
+def test_columns_without_numbers_or_with_two_roles_are_refused():
+    frame = pd.DataFrame({"y": waves(60, 7), "z": np.nan, "c": 1j}, pd.date_range("2020-01-01", periods=60))
+    for arguments, error, words in (
+            ({"target": ["y", "z"]}, ValueError, "target has no numbers in column 'z'"),
+            ({"target": "y", "known": "z"}, ValueError, "column 'z' has no numbers, from which fill='previous' could fill it"),
+            ({"target": "c"}, TypeError, "column 'c' must hold numbers, got complex128"),
+            ({"target": ["y", "y"]}, ValueError, "must name different columns, and 'y' comes twice"),
+            ({"target": "y", "id": "y"}, ValueError, "must name different columns, and 'y' comes twice")):
+        with pytest.raises(error, match=words):
+            Forecaster(5, members=0, fill="previous").fit(frame, **arguments)
+
+
+def test_ids_of_a_category_may_be_unused():
+    frame = panel()
+    frame["shop"] = pd.Categorical(frame["shop"], categories=["s0", "s1", "closed"])
+    assert Forecaster(5, members=0).fit(frame, "sales", id="shop", time="day").ids_ == ["s0", "s1"]
+
+
+def test_last_steps_without_a_target_are_noted():
+    series = pd.Series([*waves(60, 7), np.nan, np.nan], pd.date_range("2020-01-01", periods=62))
+    model = Forecaster(5, members=0).fit(series)
+    assert model.notes_ == ["the last 2 steps have no target, and were left out: forecasts begin at 2020-03-01 00:00:00"]
 
 
 @pytest.mark.parametrize("arguments, kind", [({"horizon": 0}, ValueError), ({"horizon": 1.5}, TypeError),
@@ -211,6 +250,40 @@ def test_networks_learn_what_no_linear_path_can():
     assert errors[8] < 0.6 * errors[0]
 
 
+def test_networks_know_the_season_of_a_series_that_begins_later(tmp_path):
+    x = np.empty(500)
+    x[0], rng = 0.3, np.random.default_rng(0)
+    for t in range(1, 500):  # a logistic map, and another function at each third step
+        next = 3.8 * x[t - 1] * (1 - x[t - 1]) if t % 3 else 0.9 - 0.8 * x[t - 1] ** 2
+        x[t] = np.clip(next + rng.normal(0, 0.005), 0.01, 0.99)
+    series = pd.Series(x)
+    model = Forecaster(1, season=3, members=2, random_state=0).fit(series)
+    expected = model.predict()["forecast"][0]
+    assert model.share_ > 0.5
+    for begin in (300, 301, 302):
+        model.update(series.iloc[begin:])
+        assert abs(model.predict()["forecast"][0] - expected) < 0.02
+    model.save(tmp_path / "model.npz")
+    pd.testing.assert_frame_equal(fastbptt.load(tmp_path / "model.npz").predict(), model.predict())
+
+
+def test_an_update_keeps_the_time_step_of_fit():
+    series = pd.Series(waves(60), pd.date_range("2010-01", periods=60, freq="MS"))
+    model = Forecaster(2, season=1, members=0).fit(series)
+    longer = pd.Series(waves(70), pd.date_range("2009-03", periods=70, freq="MS"))
+    assert list(model.update(longer).predict()["time"]) == list(pd.date_range("2015-01", periods=2, freq="MS"))
+    assert list(model.update(series.iloc[-30:]).predict()["time"]) == list(pd.date_range("2015-01", periods=2, freq="MS"))
+    words = "frame must have the time step of fit, <MonthBegin> from 2012-07-01 00:00:00 on; got"
+    for times in (pd.date_range("2010-01", periods=60, freq="W"), series.index.tz_localize("UTC"), range(60),
+                  series.index + pd.Timedelta("1h")):
+        with pytest.raises(ValueError, match=words):
+            model.update(series.set_axis(times))
+    short = Forecaster(2, season=1, members=0).fit(series.iloc[:20])
+    newest = pd.Series(waves(3), pd.date_range("2011-09-01", periods=3, freq="D"))  # the model reads three steps
+    with pytest.raises(ValueError, match="frame must have the time step of fit"):
+        short.update(newest)
+
+
 @pytest.mark.quick
 def test_files_keep_the_forecasts(tmp_path):
     rng = np.random.default_rng(0)
@@ -228,6 +301,21 @@ def test_files_keep_the_forecasts(tmp_path):
     numbers = Forecaster(3, members=0).fit(pd.Series(waves(60), pd.period_range("2001Q1", periods=60, freq="Q")))
     numbers.save(tmp_path / "periods.npz")
     pd.testing.assert_frame_equal(fastbptt.load(tmp_path / "periods.npz").predict(), numbers.predict())
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "+05:30"])
+def test_files_keep_the_time_zone_and_names_of_columns(zone, tmp_path):
+    days = pd.date_range("2020-01-31", periods=57, freq="D", tz=zone)  # the forecast begins before the clocks change
+    frame = pd.DataFrame(waves(57)[:, None], days, pd.MultiIndex.from_tuples([("y", 1)]))
+    model = Forecaster(4, season=1, members=0).fit(frame)
+    model.save(tmp_path / "model.npz")
+    loaded = fastbptt.load(tmp_path / "model.npz").predict()
+    assert list(loaded["time"]) == list(pd.date_range("2020-03-28", periods=4, freq="D", tz=zone))
+    pd.testing.assert_frame_equal(loaded, model.predict(), check_dtype=False)  # pandas names the zone +05:30 in two ways
+    assert list(loaded["target"]) == [("y", 1)] * 4
+    unnamed = Forecaster(4, season=1, members=0).fit(frame.set_axis([2.5], axis=1))
+    with pytest.raises(TypeError, match="save requires target to be strings or whole numbers, got float 2.5"):
+        unnamed.save(tmp_path / "other.npz")
 
 
 @pytest.mark.parametrize("cell, hidden_size", [("gru", 8), ("lstm", 8), ("plain", 20)])
