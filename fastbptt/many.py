@@ -260,7 +260,11 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
     if not isinstance(estimator, Estimator):
         raise TypeError(f"estimator must be an RNNRegressor or an RNNClassifier, got {type(estimator).__name__}; use "
                         "scikit-learn's GridSearchCV for others")
-    score, candidates, seeds = named_score(scoring, estimator), _candidates(grid), seed_list(seeds)
+    candidates, seeds = _candidates(grid), seed_list(seeds)
+    score = named_score(scoring, estimator, candidates)
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        if value is not None and len(value) != len(X):
+            raise ValueError(f"{name} must have an entry for each of the {len(X)} sequences of X, got {len(value)}")
     fits = Runs(estimator, X, y, sample_weight, score, executor=executor, chunk_size=chunk_size, progress=progress,
                 n_threads=n_threads)
     folds = _folds(cv, X, y, estimator)

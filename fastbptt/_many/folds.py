@@ -80,7 +80,7 @@ def _folds(cv, X, y, estimator):
     if estimator.two_d == "series":
         raise ValueError('two_d must not be "series" in cross_validate: there is only one sequence')
     N = len(X)
-    if hasattr(cv, "split"):
+    if hasattr(cv, "split") and not isinstance(cv, (str, bytes)):
         folds = list(cv.split(X, y))
     elif isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
         k = _checks.size("cv", cv, smallest=2)
@@ -153,7 +153,8 @@ def _score_table(candidates, scores, fits, part=slice(None)):
     for i in range(scores.shape[2]):
         table[f"split{i}_test_score"] = scores[:, :, i].mean(axis=1)
     mean = table["mean_test_score"] = flat.mean(axis=1)
-    table["std_test_score"] = flat.std(axis=1)
+    with np.errstate(invalid="ignore"):  # the deviation of scores of −inf is NaN
+        table["std_test_score"] = flat.std(axis=1)
     order = np.where(np.isnan(mean), -np.inf, mean)
     table["rank_test_score"] = np.array([1 + np.count_nonzero(order > each) for each in order], np.int32)
     return table

@@ -87,7 +87,8 @@ class Runs:
 def cross_validate_nested(runs, candidates, seeds, outer, nested):
     """Return the NestedCrossValidation. `outer` are pairs of index arrays, `nested` the argument of cross_validate."""
     X, y, _ = runs.data
-    if not hasattr(nested, "split") and (not isinstance(nested, (int, np.integer)) or isinstance(nested, bool)):
+    number = isinstance(nested, (int, np.integer)) and not isinstance(nested, bool)
+    if not number and (isinstance(nested, (str, bytes)) or not hasattr(nested, "split")):
         raise TypeError(f"nested must be an int or a splitter, got {type(nested).__name__}")
     folds = []
     for number, (train, _) in enumerate(outer):
@@ -116,6 +117,7 @@ def _table(best: list[dict[str, Any]], inner: list[CrossValidation], fits: Fits,
     table["fold"] = np.arange(len(best))
     table |= parameter_columns(best)
     table["inner_score"] = np.array([each["mean_test_score"][each.best_index] for each in inner])
-    table["test_score"], table["std_test_score"] = scores.mean(axis=1), scores.std(axis=1)
+    with np.errstate(invalid="ignore"):  # the deviation of scores of −inf is NaN
+        table["test_score"], table["std_test_score"] = scores.mean(axis=1), scores.std(axis=1)
     table["fit_time"] = fits.seconds.reshape(scores.shape).mean(axis=1)
     return table

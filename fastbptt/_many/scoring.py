@@ -17,8 +17,11 @@ from ..sequences import check_names
 from ..estimators import RNNClassifier, RNNRegressor
 
 
-def named(scoring: Any, estimator: Any) -> Callable[[Any, Any, Any], float]:
-    """Return the function of (estimator, X, y) for the argument `scoring` of cross_validate; None is the estimator's `score`."""
+def named(scoring: Any, estimator: Any, candidates: list[dict[str, Any]]) -> Callable[[Any, Any, Any], float]:
+    """Return the function of (estimator, X, y) for the argument `scoring` of cross_validate; None is the estimator's `score`.
+
+    `candidates` are the parameter sets that the estimator gets.
+    """
     if scoring is None:
         return lambda each, X, y: each.score(X, y)
     if callable(scoring):
@@ -27,12 +30,14 @@ def named(scoring: Any, estimator: Any) -> Callable[[Any, Any, Any], float]:
         raise TypeError(f"scoring must be a name or a function of (estimator, X, y), got {type(scoring).__name__}")
     known = [name for name, (kinds, _) in SCORES.items() if isinstance(estimator, kinds)]
     if scoring not in known:
-        raise ValueError(f"scoring must be one of {', '.join(map(repr, known))} for a {type(estimator).__name__}, "
+        raise ValueError(f"scoring must be one of {', '.join(map(repr, known))} for {type(estimator).__name__}, "
                          f"or a function, got {_checks.short(scoring)}")
-    loss = estimator.get_params()["loss"] if isinstance(estimator, RNNRegressor) else "poisson"
-    if scoring == "log_likelihood" and loss != "poisson":
-        raise ValueError("scoring='log_likelihood' requires a regressor with loss='poisson', whose predictions are a "
-                         f"distribution's, got loss={loss!r}")
+    if scoring == "log_likelihood" and isinstance(estimator, RNNRegressor):
+        own = estimator.get_params()["loss"]
+        for loss in [params.get("loss", own) for params in candidates]:
+            if not (isinstance(loss, str) and loss == "poisson"):
+                raise ValueError("scoring='log_likelihood' requires a regressor with loss='poisson', whose predictions are a "
+                                 f"distribution's, got loss={loss!r}")
     return SCORES[scoring][1]
 
 

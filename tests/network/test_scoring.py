@@ -82,6 +82,14 @@ def test_a_class_that_was_not_learnt_has_no_likelihood():
     assert found.scores[0, 0, 0] == -math.inf and math.isfinite(found.scores[0, 0, 1])
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_the_deviation_of_infinite_scores_is_no_warning():
+    X, y = np.random.default_rng(3).standard_normal((8, 4, 1)), np.array(["a"] * 4 + ["b"] * 4)
+    model, halves = RNNClassifier(2, max_iter=2, output="last"), [(np.arange(4), np.arange(4, 8))]
+    assert cross_validate(model, X, y, scoring="log_likelihood", cv=halves)["mean_test_score"] == -math.inf
+    assert cross_validate(model, X, y, scoring="log_likelihood", cv=halves, nested=2)["test_score"] == -math.inf
+
+
 def test_a_score_that_the_estimator_has_not_is_refused():
     X, y = drawn("regressor", "sequence")
     for scoring, error, words in (("accuracy", ValueError, "^scoring must be one of 'log_likelihood', 'r2'"),
@@ -89,6 +97,11 @@ def test_a_score_that_the_estimator_has_not_is_refused():
                                   (3, TypeError, "^scoring must be a name or a function")):
         with pytest.raises(error, match=words):
             cross_validate(RNNRegressor(2), X, y, scoring=scoring)
+    grid = {"loss": ["poisson", "squared_error"]}  # predictions of the latter are no means of counts
+    with pytest.raises(ValueError, match="requires a regressor with loss='poisson'.*squared_error"):
+        cross_validate(RNNRegressor(2, loss="poisson"), X, y, grid, scoring="log_likelihood")
+    found = cross_validate(RNNRegressor(2, max_iter=1), X, np.round(y**2), {"loss": ["poisson"]}, scoring="log_likelihood")
+    assert np.isfinite(found.scores).all()
 
 
 @pytest.mark.parametrize("nested", [None, 2])
@@ -128,7 +141,19 @@ def test_bad_arguments_of_nested_are_refused():
     X, y = drawn("regressor", "sequence")
     for nested, more, error, words in (([(0, 1)], {}, TypeError, "^nested must be an int or a splitter"),
                                        (True, {}, TypeError, "^nested must be an int or a splitter"),
+                                       ("abc", {}, TypeError, "^nested must be an int or a splitter, got str"),
+                                       (2, {"cv": "abc"}, TypeError, "^cv must be an int, a splitter or pairs.*, got str"),
                                        (9, {}, ValueError, "^nested, in outer fold 0: cv must not exceed .* 8, got 9"),
                                        (2, {"resume": True}, ValueError, "^resume must be left out with nested")):
         with pytest.raises(error, match=words):
-            cross_validate(RNNRegressor(2), X, y, cv=3, nested=nested, **more)
+            cross_validate(RNNRegressor(2), X, y, nested=nested, **{"cv": 3} | more)
+
+
+@pytest.mark.parametrize("nested", [None, 2])
+def test_data_of_other_lengths_are_refused(nested):
+    X, y = drawn("regressor", "sequence")
+    for targets, weights, words in ((y[:-1], None, "y must have an entry for each of the 12 sequences of X, got 11"),
+                                    (list(y) + list(y), None, "y must have .* got 24"),
+                                    (y, np.ones(13), "sample_weight must have .* got 13")):
+        with pytest.raises(ValueError, match="^" + words):
+            cross_validate(RNNRegressor(2), X, targets, sample_weight=weights, cv=3, nested=nested)
