@@ -25,10 +25,14 @@ def require_one_layer(network):
         raise ValueError(f"network must have one layer and one direction for diagnostics, got {network!r}")
     if network._maps or network.rank is not None:  # replace the parameters by the effective ones
         state, other = network.__getstate__(), network.copy()
-        theta = np.concatenate([value.ravel() for value in network.effective_parameters().values()])
+        effective = network.effective_parameters()
+        theta = np.concatenate([value.ravel() for value in effective.values()])
         config = {**state["config"], **{name: _options.kept_defaults()[name] for name in CONSTRAINTS}}
         if _units.trains_leak(state["config"]):  # then leak_logit remains a parameter
             config["trainable"] = {"leak": True}
+        for name in ("l1", "l2"):  # M and N are no parameters of the other network; no diagnostic reads penalties
+            if isinstance(config[name], dict):
+                config[name] = {each: factor for each, factor in config[name].items() if each in effective}
         other.__setstate__({**state, "config": config, "theta": theta})
         return other
     return network

@@ -162,7 +162,7 @@ def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
     ----------
     network : RNN of any layers and directions
     name : str
-        A weight matrix of `network.parameters`: "W_s", "W_x", "W_y", those of layer 1 "W_s_l1" and so on, those of the
+        A weight matrix of `network.effective_parameters()`: "W_s", "W_x", "W_y", those of layer 1 "W_s_l1" and so on, those of the
         reverse direction "W_s_reverse".
     ax : matplotlib Axes, optional
 

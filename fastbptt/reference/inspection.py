@@ -73,7 +73,7 @@ def gradient_terms(parameters: Parameters, X: np.ndarray, D: ArrayLike, t: int, 
 def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: Sequence[int] | None = None, *,
                   weights: ArrayLike | None = None, initial_state: ArrayLike | None = None,
                   activation: Activation = "tanh", output_activation: OutputActivation = "identity",
-                  loss: LossName = "squared_error", loss_parameter: Any = None,
+                  loss: LossName = "squared_error", loss_parameter: Any = None, maps: Mapping[str, Map] | None = None,
                   **units: Any) -> tuple[np.ndarray, ...]:
     """Return ‖∂E_t/∂S_i‖ for each error E_t = Σ_b m_tb e(Y_tb, D_tb) and each state S_i.
 
@@ -89,7 +89,7 @@ def gradient_flow(parameters: Parameters, X: np.ndarray, D: ArrayLike, errors: S
 
     For the LSTM, both are of h, and the norms and `whole` of c follow. ∂E_t/∂c_i holds h_i fixed, so it is 0 at i = t.
     """
-    run = _forward(effective(parameters), X, initial_state, _units(activation, units))
+    run = _forward(effective(parameters, maps), X, initial_state, _units(activation, units))
     p, r, Z = run.p, run.recurrences[0], run.Z
     errors = range(len(X)) if errors is None else errors
     weights = np.ones(Z.shape[:2]) if weights is None else _normal(weights, Z.real.dtype)

@@ -9,6 +9,7 @@ from cases import STEP
 
 import fastbptt
 from fastbptt import RNN, Population, RNNClassifier, RNNRegressor, datasets, diagnostics, reference
+from fastbptt._core import Batch, CallOptions
 
 T, B, I, H, O, R = 6, 4, 3, 5, 2, 2
 CELLS = {"plain": {}, "silu": {"activation": "silu"}, "rate": {"leak": 0.3}, "current": {"leak": 0.3, "leak_form": "current"},
@@ -269,8 +270,8 @@ def test_estimators_and_many_networks_take_a_rank(tmp_path):
 
 @every_cell
 def test_diagnostics_see_the_product(cell):
-    net = network(**cell)
-    full = without_rank(net)
+    net = network(**cell, l1={"N": 0.1}, l2={"M": 0.1, "W_x": 0.2})  # penalties by names that the product has not
+    full = without_rank(net, l1=0.0, l2=0.0)
     states = np.random.default_rng(3).uniform(-0.5, 0.5, (2, net._widths[0]))
     for look in (lambda net: diagnostics.jacobian(net, states, X[0, 0]),
                  lambda net: diagnostics.spectrum(net).eigenvalues,
@@ -281,6 +282,16 @@ def test_diagnostics_see_the_product(cell):
     assert net.gradcheck().passed
     np.testing.assert_allclose(reference.jacobian(net.parameters, states, X[0, 0], **net._engines["reference"].options),
                                diagnostics.jacobian(net, states, X[0, 0]), atol=1e-14)
+
+
+@both_backends
+def test_norms_of_gradients_are_those_with_parametrizations(backend):
+    net = network(connectivity={"M": np.arange(H * R).reshape(H, R) % 2}, nonnegative=("W_y",))
+    full = RNN(I, H, O, dtype="float64")
+    full.load_state_dict(net.effective_parameters())
+    found, expected = (each._engine(backend).gradient_flow(each.theta, Batch(X, D), CallOptions(), 0, T) for each in (net, full))
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-11)
 
 
 def test_plots_show_the_product():
