@@ -46,22 +46,24 @@ cdef class BoundCall:
     cdef Py_ssize_t T, B  # for which the results have room
     cdef void *dX
     cdef void *dS_0
+    cdef tuple kept       # the arrays of dX and dS_0, which `gradients` may lose
     cdef readonly dict gradients
     cdef readonly cnp.ndarray gradient
 
-    def __init__(self, network, Batch batch not None, cnp.ndarray gradient not None, dict gradients not None, int n_threads):
+    def __cinit__(self, network, Batch batch not None, cnp.ndarray gradient not None, dict gradients not None, int n_threads):
         """Bind the call. `gradients` are named views of `gradient` (P,), and the other arrays that are wanted.
 
-        n_threads = 0 stands for the default.
+        n_threads = 0 stands for the default. As __cinit__, this also refuses an object without arrays, which would crash.
         """
         self.network, self.batch, self.n_threads = network, batch, n_threads
         self.theta, self.engine = network._theta, network._at_once
         self.gradient, self.gradients = gradient, gradients
         self.T, self.B = batch.X.shape[0], batch.X.shape[1]
-        self.dX = cnp.PyArray_DATA(gradients["X"]) if "X" in gradients else NULL
-        self.dS_0 = NULL
-        if "initial_state" in gradients and isinstance(gradients["initial_state"], cnp.ndarray):
-            self.dS_0 = cnp.PyArray_DATA(gradients["initial_state"])
+        self.kept = gradients.get("X"), gradients.get("initial_state")
+        if type(self.engine) is Engine and not self.has_room(<Engine> self.engine):
+            raise ValueError("gradient and gradients must be arrays of the network's dtype and sizes; use RNN.bind")
+        self.dX = cnp.PyArray_DATA(self.kept[0]) if isinstance(self.kept[0], cnp.ndarray) else NULL
+        self.dS_0 = cnp.PyArray_DATA(self.kept[1]) if isinstance(self.kept[1], cnp.ndarray) else NULL
 
     def __call__(self):
         """Return the reduced error with penalties, and write the gradients."""
@@ -80,6 +82,17 @@ cdef class BoundCall:
                     engine.run(&c)
                 return c.total * c.error.scale + c.penalty
         return self.call_network()
+
+    cdef bint has_room(self, Engine engine):
+        """Return whether the arrays for the results have the sizes of this engine's results."""
+        dX, dS_0 = self.kept
+        return (engine.is_ready_gradient(self.gradient)
+                and (dX is None or engine.is_ready_out(dX, self.T, self.B, engine.plan.I))
+                and (dS_0 is None or is_ready(dS_0, engine.type, 2) and has_shape(dS_0, self.B, engine.plan.width, -1)
+                     and cnp.PyArray_ISWRITEABLE(dS_0)))
+
+    def __reduce__(self):
+        raise TypeError("a BoundCall can be neither copied nor pickled: it is bound to arrays of its caller; use RNN.bind")
 
     cdef bint run_here(self, Engine engine, Call *c) except -1:
         """Run a short call in this object's own memory, with the GIL and one thread. Return False if another thread does so.

@@ -1,9 +1,14 @@
 """`RNN.bind`: a prepared call gives the numbers of loss_and_gradients, for the present values of its arrays."""
 
+import copy
+import pickle
+import weakref
+
 import numpy as np
 import pytest
 
 from fastbptt import RNN
+from fastbptt._core import Batch
 
 T, B, I, H, O = 7, 3, 2, 5, 4  # noqa: E741
 
@@ -150,3 +155,32 @@ def test_a_bound_call_is_bound_to_its_network():
     del net
     assert call() == loss
     assert "X (7, 3, 2)" in repr(call)
+
+
+def test_arrays_of_results_live_as_long_as_the_call_writes_them():
+    net = network("plain")
+    X, D = drawn(np.random.default_rng(0), "plain", net)
+    call = net.bind(X, D, input_gradient=True, initial_state_gradient=True)
+    alive = [weakref.ref(call.gradients[name]) for name in ("X", "initial_state")]
+    call.gradients.clear()
+    assert all(each() is not None for each in alive)
+    assert call() == net.loss_and_gradients(X, D)[0]
+
+
+def test_a_bound_call_cannot_be_copied_or_made_without_its_arrays():
+    net = network("plain")
+    X, D = drawn(np.random.default_rng(0), "plain", net)
+    call = net.bind(X, D, input_gradient=True, initial_state_gradient=True)
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="^a BoundCall can be neither copied nor pickled"):
+            copied(call)
+    make, batch, gradients = type(call), Batch(X, D), call.gradients
+    with pytest.raises(TypeError):
+        make.__new__(make)
+    assert make(net, batch, call.gradient, gradients, 0)() == call()
+    theta = call.gradient
+    for gradient, changed in ((theta[:-1].copy(), {}), (theta.astype(np.float32), {}), (theta, {"X": X[:-1]}),
+                              (theta, {"initial_state": np.zeros((B, H + 1))}),
+                              (theta, {"initial_state": np.zeros((B, H), np.float32)})):
+        with pytest.raises(ValueError, match="^gradient and gradients must be arrays"):
+            make(net, batch, gradient, gradients | changed, 0)
