@@ -216,6 +216,8 @@ cdef int prepare(const Embedded *e, const EmbeddedBatch *b, const void *theta, C
     give(s, c.initial_state, <double> c.B * p.width, e.size, False, False)
     give(s, c.lengths, c.B, sizeof(Py_ssize_t), False, False)
     give(s, c.resets, steps, 1, False, False)
+    give(s, p.leaks, p.H, sizeof(double), False, False)
+    give(s, p.error.levels, e.n_levels, sizeof(double), False, False)
     if s.status != STATUS_OK:
         return s.status
     if c.ids != NULL and not ids_in_range(c, p.I):

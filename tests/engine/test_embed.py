@@ -550,6 +550,17 @@ def test_outputs_that_overlap_or_are_astray_are_refused():
     assert one_hot.call("loss_and_gradients", loss, None, gradient, dX, None, scratch=Guarded(1 << 20)) == c.STATUS_COMBINATION
 
 
+@pytest.mark.parametrize("options, kept", [(dict(leak=LEAKS), "leaks"), (dict(loss=("quantile", (0.2, 0.5, 0.7))), "levels")])
+def test_outputs_may_not_overlap_arrays_that_the_plan_keeps(options, kept):
+    network = ready(**options)
+    array, outputs = getattr(network.plan, kept), network.outputs_of_gradients()
+    before = bits(array)
+    scratch = network.scratch(c.FOR_LOSS_AND_GRADIENTS)
+    assert network.call("loss_and_gradients", array, None, *outputs, scratch=scratch) == c.STATUS_OVERLAP
+    assert network.call("loss_and_gradients", np.empty(1), array[-1:], *outputs, scratch=scratch) == c.STATUS_OVERLAP
+    assert bits(array) == before
+
+
 def test_final_states_may_overwrite_the_initial_ones_before_backward_too():
     for arrays in (dict(), dict(lengths=True, resets=True)):
         net = RNN(5, 9, 3, random_state=1)
