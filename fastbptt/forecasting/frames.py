@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .. import _checks
+
 FILLS = None, "interpolate", "previous", "zero", "seasonal"
 SEASONS = {"Q": (4,), "M": (12,), "W": (52,), "D": (7,), "B": (5,)}  # by the first letter of a frequency
 DAY = 86400
@@ -150,6 +152,9 @@ def _series(key, part, chosen, fill, notes):
     pd, targets, known, time = pandas(), chosen.target, chosen.known, chosen.time
     where = "" if key is None else f" of {key!r}"
     index = pd.Index(part[time]) if time is not None else part.index
+    if isinstance(index, pd.MultiIndex):
+        raise ValueError(f"frame must have an index of one level, got the levels {list(index.names)}; frame.reset_index() makes "
+                         "columns of them, which id= and time= name")
     if time is None and key is not None and not isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
         index = pd.RangeIndex(len(part))
     if index.dtype == object:
@@ -191,7 +196,7 @@ def _series(key, part, chosen, fill, notes):
         if begin:
             notes.append(f"the first {begin} steps{where} have no target, and were left out")
         if end < len(have) and u is None:
-            notes.append(f"the last {len(have) - end} steps{where} have no target, and were left out: forecasts begin at "
+            notes.append(f"no target in the last {_checks.counted(len(have) - end, 'step')}{where}: forecasts begin at "
                          f"{axis.times(end, 1)[0]}")
         u = None if u is None else u[begin:]
         axis = Axis(axis.freq, axis.times(begin, 1)[0], axis.period)
@@ -210,8 +215,8 @@ def _filled(y, fill, names, where, axis, notes):
     first = axis.times(row, 1)[0]
     count = int(missing.any(axis=1).sum())
     if fill is None:
-        raise ValueError(f"{name!r}{where} has no value at {first} ({count} steps without a value in all); give fill= one of "
-                         "'interpolate', 'previous', 'zero', 'seasonal'")
+        raise ValueError(f"{name!r}{where} has no value at {first} ({_checks.counted(count, 'step')} without a value in all); "
+                         "give fill= one of 'interpolate', 'previous', 'zero', 'seasonal'")
     y = y.copy()
     for k in range(y.shape[1]):
         bad, steps = np.isnan(y[:, k]), np.arange(len(y))
@@ -235,7 +240,7 @@ def _filled(y, fill, names, where, axis, notes):
                 y[bad, k] = y[good[at], k]
             else:
                 y[bad, k] = np.interp(steps[bad], good, y[good, k])
-    notes.append(f"{count} steps{where} without a value were filled ({fill})")
+    notes.append(f"{_checks.counted(count, 'step')}{where} without a value {'was' if count == 1 else 'were'} filled ({fill})")
     return y
 
 

@@ -177,6 +177,8 @@ def test_gaps_are_an_error_unless_filled():
     (lambda f: f.assign(z=1.0).set_axis(["y", "y"], axis=1), "frame must have different column names, and 'y' comes twice"),
     (lambda f: f.set_index(pd.Index([2000, *map(str, range(2001, 2060))], dtype=object)), "dates or whole numbers, got both"),
     (lambda f: f.assign(y=np.nan), "target has no numbers in column 'y'"),
+    (lambda f: f.drop(f.index[3]), r"no value at 2020-01-04 00:00:00 \(1 step without a value in all\); give fill="),
+    (lambda f: f.set_index([["a"] * 60, f.index]), r"frame must have an index of one level, got the levels \[None, None\]"),
     (lambda f: f.set_index(pd.PeriodIndex([*pd.period_range("2000-01", periods=59, freq="2M"), pd.Period("2011-04", "2M")])),
      "time must be a whole number of steps of 2M apart"),
 ])
@@ -207,7 +209,7 @@ def test_ids_of_a_category_may_be_unused():
 def test_last_steps_without_a_target_are_noted():
     series = pd.Series([*waves(60, 7), np.nan, np.nan], pd.date_range("2020-01-01", periods=62))
     model = Forecaster(5, members=0).fit(series)
-    assert model.notes_ == ["the last 2 steps have no target, and were left out: forecasts begin at 2020-03-01 00:00:00"]
+    assert model.notes_ == ["no target in the last 2 steps: forecasts begin at 2020-03-01 00:00:00"]
 
 
 @pytest.mark.parametrize("arguments, kind", [({"horizon": 0}, ValueError), ({"horizon": 1.5}, TypeError),
