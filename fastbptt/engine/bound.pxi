@@ -78,7 +78,7 @@ cdef class BoundCall:
                 c.gradient, c.dX, c.dS_0 = cnp.PyArray_DATA(self.gradient), self.dX, self.dS_0
                 c.input_gradient, c.initial_state_gradient = self.dX != NULL, self.dS_0 != NULL
                 engine.take_penalties(&c)
-                if c.packed or not engine.is_short(&c) or not self.run_here(engine, &c):
+                if c.packed or not engine.is_short(&c) or engine.shares_products(&c) or not self.run_here(engine, &c):
                     engine.run(&c)
                 return c.total * c.error.scale + c.penalty
         return self.call_network()
