@@ -73,7 +73,8 @@ def fit_to_layers(leak, hidden_size):
         elif len(leak) == len(sizes) == 1:  # the array of the only layer
             leak = leak[0]
         elif len(leak) != len(sizes):
-            raise ValueError(f"leak must be one for all layers, or a tuple of {len(sizes)}, one for each layer; got {len(leak)}")
+            raise ValueError(f"leak must be one for all layers, or a tuple of {len(sizes)}, one for each layer; got "
+                             f"{len(leak)}")
     for n, H in enumerate(sizes):
         name, each = (f"leak[{n}]", leak[n]) if isinstance(leak, tuple) else ("leak", leak)
         if isinstance(each, np.ndarray) and each.shape != (H,):
@@ -88,7 +89,9 @@ def trains_leak(config):
 
 
 def check_trained_leak(config):
-    """Raise ValueError if the leak is trained but has no finite logit."""
+    """Raise ValueError if the leak is trained but has no finite logit, or if the cell has none."""
+    if trains_leak(config) and config["cell"] != "plain":
+        raise ValueError(f"trainable must not name 'leak' with cell={config['cell']!r}: only cell='plain' has leaks")
     leaks = config["leak"] if isinstance(config["leak"], tuple) else (config["leak"],)
     if trains_leak(config) and max(np.max(each) for each in leaks) >= 1:
         raise ValueError("leak must be below 1 with trainable={'leak': ...}, which trains leak_logit = ln(leak / (1 - leak)); "

@@ -1,6 +1,7 @@
 """Separate and trained leaks of units: what users see of them, and what they change elsewhere.
 
-test_kinds.py compares core and reference with every other option, tests/reference/test_leaks.py the reference with complex steps.
+test_kinds.py compares core and reference with every other option, tests/reference/test_leaks.py the reference with complex
+steps.
 """
 
 import copy
@@ -84,7 +85,7 @@ def test_the_leaks_of_layers_and_directions():
     ({"leak": (0.5, LEAKS), "hidden_size": (H, 4)}, ValueError, r"leak\[1\] must be a number or have shape \(H,\) = \(4,\)"),
     ({"leak": LEAKS, "cell": "gru"}, ValueError, "leak must not be given with cell='gru'"),
     ({"tau": 1 / LEAKS, "dt": 1, "cell": "lstm"}, ValueError, "dt must not be given with cell='lstm'"),
-    ({"trainable": TRAINED, "cell": "gru"}, ValueError, "leak must be below 1 with trainable"),
+    ({"trainable": TRAINED, "cell": "gru"}, ValueError, "trainable must not name 'leak' with cell='gru': only cell='plain'"),
     ({"trainable": TRAINED}, ValueError, "leak must be below 1 with trainable={'leak': ...}"),
     ({"trainable": TRAINED, "leak": np.append(LEAKS[:-1], 1)}, ValueError, "leak must be below 1 with trainable"),
     ({"trainable": {"leak": np.ones(3)}, "leak": 0.5}, ValueError, r"trainable\['leak'\] must have shape \(6,\), got \(3,\)"),
