@@ -71,7 +71,7 @@ LINK_FLAGS = [] if sys.platform == "win32" else ["-pthread"]
 
 
 def blas_int(folder):
-    """Write _blas_int.pxi, and return its folder. SciPy names the integer of cython_blas from 1.18 on; before that it is int."""
+    """Write _blas_int.pxi, and return its folder. SciPy names the integer of cython_blas from 1.18 on; before, it is int."""
     named = "blas_int" in (Path(scipy.__file__).parent / "linalg" / "cython_blas.pxd").read_text()
     text = "from scipy.linalg.cython_blas cimport blas_int\n" if named else "ctypedef int blas_int\n"
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,10 @@
 
     python bench/compare.py BEFORE AFTER --cells bar --threads 1 2
 
-BEFORE and AFTER are folders that hold a compiled package `fastbptt`: a checkout built in place, or the site-packages of a virtual
-environment. Each build lives in a process of its own; the two take turns, the first of a round being the other each time. `ratio`
-is the median over the rounds of one build's time divided by the other's in the same round; `spread` is the range of its middle
-half. Above 1 the second build is slower.
+BEFORE and AFTER are folders that hold a compiled package `fastbptt`: a checkout built in place, or the site-packages of a
+virtual environment. Each build lives in a process of its own; the two take turns, the first of a round being the other each
+time. `ratio` is the median over the rounds of one build's time divided by the other's in the same round; `spread` is the range
+of its middle half. Above 1 the second build is slower.
 """
 
 import argparse

@@ -43,7 +43,8 @@ UNITS = {"tanh, orthogonal": ("tanh", "orthogonal"), "tanh, identity .95": ("tan
          "relu, identity .95": ("relu", ("identity", 0.95)), "elu, identity .95": ("elu", ("identity", 0.95))}
 # A stage is a dict of lists, of which all combinations are tried. A fit makes at least so many "epochs" and "updates"; a
 # string is a multiple of the number of steps of the training data, up to 1,000.
-START = {"units": "relu, identity .95", "rate": 2e-3, "schedule": "cosine", "clip": 1.0, "batch": 8, "updates": 1000, "epochs": 1}
+START = {"units": "relu, identity .95", "rate": 2e-3, "schedule": "cosine", "clip": 1.0, "batch": 8,
+         "updates": 1000, "epochs": 1}
 STAGES = [{"units": list(UNITS), "rate": [1e-3, 2e-3, 5e-3, 1e-2]},
           {"updates": [100, 300, 1000], "epochs": [30, 100, 200]},
           {"units": ["tanh, orthogonal", "relu, identity .5", "relu, identity .95", "elu, identity .95"], "rate": [1e-3, 5e-3]},

@@ -46,11 +46,11 @@ def sentences_about_time():
     forward = least_ms(lambda: net.forward(X, n_threads=1))
     windows = least_ms(gradient_of(net, 1000, tbptt=(1, 20)))
     return [
-        f"Time is proportional to T: the gradient through 1,000, 10,000 and 100,000 steps takes {took[0]:.2g}, {took[1]:.2g} and "
-        f"{took[2]:.2g} ms (one sequence, I, H, O = {I}, {H}, {O}, float32).",
+        f"Time is proportional to T: the gradient through 1,000, 10,000 and 100,000 steps takes {took[0]:.2g}, {took[1]:.2g} "
+        f"and {took[2]:.2g} ms (one sequence, I, H, O = {I}, {H}, {O}, float32).",
         f"The cost does not grow with the number of parameters, unlike that of finite differences: all {net.theta.size:,} "
-        f"derivatives together take {took[0] / forward:.1f} times the forward pass; differences need {net.theta.size:,} forward "
-        "passes.",
+        f"derivatives together take {took[0] / forward:.1f} times the forward pass; differences need {net.theta.size:,} "
+        "forward passes.",
         f"One backward pass serves all errors: a separate pass of 20 steps from each step (`tbptt=(1, 20)`) takes "
         f"{windows / took[0]:.0f} times as long as one pass through all 1,000.",
     ]
@@ -82,13 +82,14 @@ def sentences_without_time():
         f"The gradient is exact: in float64 it differs from complex-step derivatives by at most "
         f"{power_of_ten_above(error)} of its largest entry, in a network of these sizes.",
         f"Memory is also proportional to T: {memory[0]:.3g} MiB for 10,000 and {memory[1]:.3g} MiB for 1,000,000 steps in "
-        f"float64; with states computed again in the backward pass (`memory_limit=\"auto\"`) the latter takes {limited:.2g} MiB.",
+        "float64; with states computed again in the backward pass (`memory_limit=\"auto\"`) the latter takes "
+        f"{limited:.2g} MiB.",
         f"Gradients vanish: in a tanh network with an orthogonal W_s, on random inputs, each step back multiplies the gradient "
         f"by {flows[0].factor:.2f}, and {gone} steps back less than 1 % of it is left.",
-        f"Gradients can persist: with relu and the identity (Le, Jaitly and Hinton 2015) the factor is {flows[1].factor:.2f}, and "
-        f"after 199 steps {flows[1].by_distance[-1]:.1f} times the gradient is left.",
-        f"Gradients explode: with 1.1 times the identity the factor is {flows[2].factor:.2f}, the gradient is over 100 times as "
-        f"large {large} steps back, and the gradient of the whole error has the norm {norm:.1e}; `max_grad_norm=1` keeps "
+        f"Gradients can persist: with relu and the identity (Le, Jaitly and Hinton 2015) the factor is {flows[1].factor:.2f}, "
+        f"and after 199 steps {flows[1].by_distance[-1]:.1f} times the gradient is left.",
+        f"Gradients explode: with 1.1 times the identity the factor is {flows[2].factor:.2f}, the gradient is over 100 times "
+        f"as large {large} steps back, and the gradient of the whole error has the norm {norm:.1e}; `max_grad_norm=1` keeps "
         "the direction with a norm of 1.",
         f"Truncation to 20 steps back is accurate only if gradients vanish: the error of ∂E/∂W_s is "
         f"{100 * cut[0]:.2g} % in the tanh network, and {100 * cut[1]:.2g} % in the relu network with the identity.",

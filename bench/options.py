@@ -60,8 +60,8 @@ def comparisons(cell, dtype):
     plain = Call({}, X, D, {})
     uneven = Call({}, X, D, {"lengths": lengths})
     rng = np.random.default_rng(0)
-    maps = {"dale_ratio": 0.8, "autapses": False, "nonnegative": ("W_x", "W_y"), "connectivity": {"W_s": rng.random((H, H)) < 0.5},
-            "trainable": {"b_s": rng.random(H) < 0.5}}
+    maps = {"dale_ratio": 0.8, "autapses": False, "nonnegative": ("W_x", "W_y"),
+            "connectivity": {"W_s": rng.random((H, H)) < 0.5}, "trainable": {"b_s": rng.random(H) < 0.5}}
     window = max(1, T // 10)
     ends = [*range(window, T, window), T]
 

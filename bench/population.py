@@ -7,10 +7,10 @@
 
 Networks of T = 50, B = 1, I = 4, O = 1, float32, each with parameters and targets of its own, and inputs that all share. The
 ways: `Population`; `RNN`, one network after the other; JAX's vmap over jax.value_and_grad of a scan, compiled, the best of
-three unrollings; and for the GRU, C compiled for each shape that computes a network per lane of AVX-512. All are compared with the
-float64 reference before they are timed; they take turns, and a figure is the median over the rounds. The fits are the same for
-all: Adam from the same parameters. PyTorch, where it is installed, makes ten of them, one after the other, and its time for all
-is estimated from these.
+three unrollings; and for the GRU, C compiled for each shape that computes a network per lane of AVX-512. All are compared with
+the float64 reference before they are timed; they take turns, and a figure is the median over the rounds. The fits are the same
+for all: Adam from the same parameters. PyTorch, where it is installed, makes ten of them, one after the other, and its time for
+all is estimated from these.
 """
 
 import argparse
@@ -120,7 +120,8 @@ def table(sizes, counts, threads, units):
             population, X, D = make(n, H, units)
             nets = list(population)[:32]
             ways = {"Population": lambda: population.loss_and_gradients(X, D, n_threads=threads),
-                    "one": lambda: [net.loss_and_gradients(X, d) for net, d in zip(nets, D)], **jax_ways(population, X, D, units)}
+                    "one": lambda: [net.loss_and_gradients(X, d) for net, d in zip(nets, D)],
+                    **jax_ways(population, X, D, units)}
             if threads == 1 and n % 16 == 0:
                 ways |= c_lanes(population, X, D, units)
             right = {}
@@ -142,7 +143,8 @@ def table(sizes, counts, threads, units):
             jax = min((value for name, value in us.items() if name.startswith("JAX")), default=float("nan"))
             c = us.get("C", float("nan"))
             print(f"| {H} | {n} | {us['Population']:.3f} | {us['one']:.2f} | {jax:.2f} | {c:.3f} "
-                  f"| {us['one'] / us['Population']:.1f} | {jax / us['Population']:.1f} | {c / us['Population']:.2f} |", flush=True)
+                  f"| {us['one'] / us['Population']:.1f} | {jax / us['Population']:.1f} | {c / us['Population']:.2f} |",
+                  flush=True)
 
 
 def fits(n, steps, threads):

@@ -55,8 +55,8 @@ REPEATED = ("gradients", "forward", "adam")
 FRESH = ("first", "import", "memory")  # one figure of a process
 LEAST_ROUNDS = 7  # of a cell, however short --seconds
 FRESH_ROUNDS = 3
-COLUMNS = ["what", "B", "T", "I", "H", "O", "units", "lengths", "dtype", "threads", "contender", "group", "variant", "unit", "min",
-           "median", "ratio", "gflops", "gemm_gflops", "cpu", "max_error", "rounds", "calls"]
+COLUMNS = ["what", "B", "T", "I", "H", "O", "units", "lengths", "dtype", "threads", "contender", "group", "variant", "unit",
+           "min", "median", "ratio", "gflops", "gemm_gflops", "cpu", "max_error", "rounds", "calls"]
 
 
 # ---- Processes

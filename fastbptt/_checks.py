@@ -29,8 +29,8 @@ SIZES_OF_DATA = "fit takes it from the data"
 # pair, the first is for networks (RNN, Population), the second for estimators. Tests check the names in the hints.
 FOREIGN = {
     "alpha": LEAK_OR_PENALTY,
-    **dict.fromkeys(("units", "n_units", "num_units", "n_hidden", "num_hidden", "hidden_dim", "hidden_units", "hidden_layer_sizes",
-                     "hidden_sizes", "hidden", "N_rec"), "use hidden_size"),
+    **dict.fromkeys(("units", "n_units", "num_units", "n_hidden", "num_hidden", "hidden_dim", "hidden_units",
+                     "hidden_layer_sizes", "hidden_sizes", "hidden", "N_rec"), "use hidden_size"),
     **dict.fromkeys(("num_layers", "n_layers", "layers", "num_hidden_layers", "n_hidden_layers"), LAYERS),
     **dict.fromkeys(("input_dim", "n_inputs", "num_inputs", "in_features", "N_in", "input_shape"),
                     ("use input_size", SIZES_OF_DATA)),
@@ -405,8 +405,8 @@ def refuse_ragged(name, value):
     steps = sorted({len(item) for item in value if hasattr(item, "__len__") and not isinstance(item, (str, bytes, dict))})
     if len(steps) > 1:
         letter = name.split()[-1]
-        raise ValueError(f"{name} holds {len(value)} sequences of different lengths, from {steps[0]} to {steps[-1]}: convert them "
-                         f"by {letter}, lengths = fastbptt.sequences.to_time_major({letter}), and give lengths=lengths")
+        raise ValueError(f"{name} holds {len(value)} sequences of different lengths, from {steps[0]} to {steps[-1]}: convert "
+                         f"them by {letter}, lengths = fastbptt.sequences.to_time_major({letter}), and give lengths=lengths")
 
 
 def refuse_list_of_sequences(name, value, ndim):

@@ -124,8 +124,8 @@ cdef int plan_init_f64(void *plan, Py_ssize_t bytes, Py_ssize_t I, Py_ssize_t H,
 # file says (B, H) and (T+1, B, H).
 cdef int plan_set_cell(void *plan, int cell) noexcept nogil
 
-# Set the rank R of W_s, from 1 to H: W_s is the product of M (G H, R) and the transpose of N (H, R). theta then holds M and N in
-# place of W_s: W_x M N b_s b_n leak_logit W_y b_y S_0. Each call computes W_s in scratch. With R = 0, the default, W_s is a
+# Set the rank R of W_s, from 1 to H: W_s is the product of M (G H, R) and the transpose of N (H, R). theta then holds M and N
+# in place of W_s: W_x M N b_s b_n leak_logit W_y b_y S_0. Each call computes W_s in scratch. With R = 0, the default, W_s is a
 # parameter. STATUS_SIZE: R is below 0 or above H.
 cdef int plan_set_rank(void *plan, Py_ssize_t rank) noexcept nogil
 

@@ -73,7 +73,8 @@ def one_error(ax, t, norms, dt=None):
     labels = [rf"$\|\partial E_{{{t}}}/\partial {letter}_i\|$" for letter in norms]
     for curve, label, color in zip(norms.values(), labels, (BLUE, GREEN)):
         ax.plot(_steps_or_times(np.arange(len(curve)), dt), _nan_unless_positive(curve), color=color, label=label)
-    ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})", ylabel=labels[0] if len(labels) == 1 else "norm")
+    ax.set(xlabel="state $i$" if dt is None else f"time of state $S_i$ ({UNIT})",
+           ylabel=labels[0] if len(labels) == 1 else "norm")
     logarithmic(ax)
     if len(labels) > 1:
         ax.legend(frameon=False, fontsize="small")

@@ -53,7 +53,8 @@ class NetworkStates:
         """
         row = reference.cell_of(cell)
         if len(row.gates) > 1:
-            return cls(S, **{name: _map_arrays(S, functools.partial(_part, k, len(row.states))) for k, name in enumerate(row.states)})
+            return cls(S, **{name: _map_arrays(S, functools.partial(_part, k, len(row.states)))
+                             for k, name in enumerate(row.states)})
         if rates is None:
             rates = tuple(s[1:] for s in S) if isinstance(S, tuple) else S[1:]
         return cls(S, rates=rates)

@@ -4,9 +4,9 @@ Modules and layers are recognised by their methods, and NumPy converts their ten
 the options that the other network states, its parameters under our names, and their dtype. A converter for another package is
 one such function here and one method in `_network/conversion.py`.
 
-Names of parameters of layer k >= 1 end in `_l{k}`. Those of the reverse direction also end in `_reverse`. The gates have PyTorch's
-order. A GRU of both packages has two biases, and the reset gate multiplies the one of n: it is b_n, and b_s is the sum of the
-others.
+Names of parameters of layer k >= 1 end in `_l{k}`. Those of the reverse direction also end in `_reverse`. The gates have
+PyTorch's order. A GRU of both packages has two biases, and the reset gate multiplies the one of n: it is b_n, and b_s is the
+sum of the others.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _RECURRENT = re.compile(r"((?:.*\.)?)(weight|bias)_(ih|hh)_l(\d+)(_reverse)?")
 
 
 def to_torch(parameters: Parameters, options: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the state dict of a module with nn.RNN, nn.GRU or nn.LSTM as `rnn` and nn.Linear as `linear`. All arrays are copies.
+    """Return the state dict of a module with nn.RNN, nn.GRU or nn.LSTM as `rnn` and nn.Linear as `linear`, in new arrays.
 
     PyTorch adds two biases: bias_ih is b_s, bias_hh is zero except for b_n. Learnable initial states are `h_0` (layers ·
     directions, 1, H) and, of an LSTM, `c_0`, which the module takes as arguments.
@@ -179,7 +179,8 @@ def _modules(given):
 # Keras has the same functions by the same names, but for these. Its leaky_relu has another slope. Its gelu is the exact one
 # unless a layer says otherwise.
 _KERAS_NAMES = {name: name for name in (*reference.ACTIVATIONS, *reference.OUTPUT_ACTIVATIONS)
-                if name not in ("identity", "exp", "leaky_relu")} | {"linear": "identity", "exponential": "exp", "swish": "silu"}
+                if name not in ("identity", "exp", "leaky_relu")} | {
+                    "linear": "identity", "exponential": "exp", "swish": "silu"}
 _KERAS_ACTIVATIONS = {name: ours for name, ours in _KERAS_NAMES.items() if ours in reference.ACTIVATIONS}
 _KERAS_OUTPUTS = {name: ours for name, ours in _KERAS_NAMES.items() if ours in reference.OUTPUT_ACTIVATIONS}
 _KERAS_CELLS = {"SimpleRNN": cells.PLAIN, "GRU": "gru", "LSTM": "lstm"}
@@ -265,13 +266,13 @@ def _is_bias_of_gru(array, group):
     if len(group) != 2 or group[1].ndim != 2 or _gates_of(group[1].T) != 3 or array.shape != (2, group[1].shape[1]):
         return False
     if len(group[1]) == 2:
-        raise ValueError(f"layers: the shape {array.shape} after a GRU of 2 units may be that of a bias or of a kernel: give the "
-                         "layers instead of their weights")
+        raise ValueError(f"layers: the shape {array.shape} after a GRU of 2 units may be that of a bias or of a kernel: give "
+                         "the layers instead of their weights")
     return True
 
 
 def _keras_found(pairs, head, options, cell):
-    """Return the network. Kernels of Keras are (inputs, units), matrices here (units, inputs). None: see the shapes for the cell.
+    """Return the network. Kernels of Keras are (inputs, units), matrices here (units, inputs). None: the shapes say the cell.
 
     The blocks of a GRU are z, r, n in Keras, and r, z, n here. Those of an LSTM have one order.
     """
@@ -284,8 +285,8 @@ def _keras_found(pairs, head, options, cell):
     found = _sizes(parameters, [array.T for array in head], "the kernel of the first recurrent layer")
     cell = found.get("cell", cells.PLAIN) if cell is None else cell
     if cell != found.get("cell", cells.PLAIN):
-        raise ValueError(f"layers: the recurrent kernel of a {cell} must have {len(reference.cell_of(cell).gates)} square blocks, got "
-                         f"shape {parameters['W_s'].T.shape}")
+        raise ValueError(f"layers: the recurrent kernel of a {cell} must have {len(reference.cell_of(cell).gates)} square "
+                         f"blocks, got shape {parameters['W_s'].T.shape}")
     for suffix, bias in biases.items():
         if bias.ndim == 2:
             parameters |= _merged(cell, suffix, *_ours(cell, bias.T).T, "the bias of a layer")

@@ -249,8 +249,8 @@ def _draw_one(name, initializer, shape, rng, hidden_size, gates):
         limit = 0 if name.startswith("S_0") else 1 / np.sqrt(hidden_size)
         return rng.uniform(-limit, limit, shape)
     if len(shape) != 2:
-        raise ValueError(f"initializer {chosen!r} is only for matrices, and {name} has shape {shape}; give an array, a function "
-                         "or 'torch'")
+        raise ValueError(f"initializer {chosen!r} is only for matrices, and {name} has shape {shape}; give an array, a "
+                         "function or 'torch'")
     if number:
         number = [_checks.number(f"the number of initializer {chosen!r}", number[0], 0) if chosen != "sparse" else number[0]]
     return INITIALIZERS[chosen](shape, rng, *number)

@@ -47,9 +47,9 @@ def fit_many(networks: Iterable[RNN] | Iterable[RNNRegressor | RNNClassifier], X
              D: ArrayLike | None = None, *, weights: ArrayLike | None = None, initial_state: ArrayLike | None = None,
              lengths: ArrayLike | None = None, validation: Validation | None = None, epochs: Int | None = None,
              min_updates: Int | None = None, batch_size: Int = 32, optimizer: OptimizerLike = "adam",
-             learning_rate: ArrayLike | None = None, schedule: ScheduleLike | None = None, max_grad_norm: ArrayLike | None = None,
-             patience: Int | None = None, min_improvement: Float = 0.0, shuffle: Shuffle = True,
-             random_state: Sequence[Int] | np.ndarray | None = None,
+             learning_rate: ArrayLike | None = None, schedule: ScheduleLike | None = None,
+             max_grad_norm: ArrayLike | None = None, patience: Int | None = None, min_improvement: Float = 0.0,
+             shuffle: Shuffle = True, random_state: Sequence[Int] | np.ndarray | None = None,
              time_limit: Float | None = None, progress: Bool | None = None,
              executor: concurrent.futures.Executor | None = None,
              chunk_size: Int | None = None, checkpoint: FilePath | None = None, checkpoint_every: Float = 60,
@@ -272,8 +272,8 @@ def cross_validate(estimator: RNNRegressor | RNNClassifier, X: ArrayLike, y: Arr
         if resume is not False:
             raise ValueError("resume must be left out with nested, which trains twice")
         return cross_validate_nested(fits, candidates, seeds, folds, nested)
-    found, scores = fits.train([(params, seed, train, test) for params in candidates for seed in seeds for train, test in folds],
-                               resume)
+    tasks = [(params, seed, train, test) for params in candidates for seed in seeds for train, test in folds]
+    found, scores = fits.train(tasks, resume)
     return _score_table(candidates, scores.reshape(len(candidates), len(seeds), len(folds)), found)
 
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from ._types import (
-        Activation, Backend, Bool, Cell, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss, MemoryLimit, Names, Noise,
-        Output, OutputActivation, Penalty, PerUnit, Rank, Reduction, Seed, Tbptt,
+        Activation, Backend, Bool, Cell, FilePath, Float, HiddenSize, Initializer, Int, LeakForm, Loss, MemoryLimit, Names,
+        Noise, Output, OutputActivation, Penalty, PerUnit, Rank, Reduction, Seed, Tbptt,
     )
 
 _core.set_default_threads(_threading.default())
@@ -155,9 +155,9 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
         directions. With output="last" the output reads the final states of both. The reverse direction's final state is the
         one after the first step.
     l1, l2 : float or dict
-        Penalties l1 Σ |w| and l2 Σ w² on W_x, W_s (or M, N) and W_y. A dict names other parameters: {"W_s": 1e-4}. There is no factor
-        ½ and no division by a count. The penalties act on the effective parameters. `loss_and_gradients` and training include
-        them; `evaluate`, `losses`, `backward` and `gradient_terms` do not.
+        Penalties l1 Σ |w| and l2 Σ w² on W_x, W_s (or M, N) and W_y. A dict names other parameters: {"W_s": 1e-4}. There is no
+        factor ½ and no division by a count. The penalties act on the effective parameters. `loss_and_gradients` and training
+        include them; `evaluate`, `losses`, `backward` and `gradient_terms` do not.
     rate_penalty : float
         Penalty rate_penalty · mean square of what W_s and W_y read (Song, Yang and Wang 2016). They read S, or g1(S) with
         leak_form="current". The mean runs over all units of all layers and over all steps within `lengths`, including steps
@@ -248,8 +248,9 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
 
     References
     ----------
-    Elman 1990, Cognitive Science 14:179. Werbos 1990, Proceedings of the IEEE 78:1550. Time constants of units: Quax, D'Asaro and
-    van Gerven 2020, Neural Computation 32:1033; Perez-Nieves, Leung, Dragotti and Goodman 2021, Nature Communications 12:5791.
+    Elman 1990, Cognitive Science 14:179. Werbos 1990, Proceedings of the IEEE 78:1550. Time constants of units: Quax, D'Asaro
+    and van Gerven 2020, Neural Computation 32:1033; Perez-Nieves, Leung, Dragotti and Goodman 2021, Nature Communications
+    12:5791.
 
     Examples
     --------
@@ -282,11 +283,11 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
                  output_activation: OutputActivation = "identity", loss: Loss = "squared_error",
                  reduction: Reduction = "mean", dtype: DTypeLike = "float32", initializer: Initializer | None = None,
                  rank: Rank | None = None, bias: Bool = True, learn_initial_state: Bool = False,
-                 output: Output = "sequence", one_hot: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0, l2: Penalty = 0.0,
-                 rate_penalty: Float = 0.0, omega: Float = 0.0, connectivity: Mapping[str, ArrayLike] | None = None,
-                 trainable: Mapping[str, ArrayLike] | None = None, dale_ratio: Float | None = None,
-                 dale_signs: ArrayLike | None = None, nonnegative: Names = (), autapses: Bool = True,
-                 leak: PerUnit | None = None, dt: Float | None = None, tau: PerUnit | None = None,
+                 output: Output = "sequence", one_hot: Bool = False, bidirectional: Bool = False, l1: Penalty = 0.0,
+                 l2: Penalty = 0.0, rate_penalty: Float = 0.0, omega: Float = 0.0,
+                 connectivity: Mapping[str, ArrayLike] | None = None, trainable: Mapping[str, ArrayLike] | None = None,
+                 dale_ratio: Float | None = None, dale_signs: ArrayLike | None = None, nonnegative: Names = (),
+                 autapses: Bool = True, leak: PerUnit | None = None, dt: Float | None = None, tau: PerUnit | None = None,
                  leak_form: LeakForm = "rate", noise_std: Float = 0.0, input_noise_std: Float = 0.0,
                  recurrent_dropout: Float = 0.0, random_state: Seed = None) -> None:
         given = dict(locals())  # by name, as in options/declaration.py
@@ -688,8 +689,8 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
             raise ValueError('sparse=True requires weights="step" or "output", got None')
         tbptt = self._check_tbptt(tbptt, whole=self.omega)
         labels = self._engines["reference"].loss == "cross_entropy"
-        shape = _CallShape(T, B, lengths, _checks.flag("resets", resets), labels, widths[weights], _checks.flag("sparse", sparse),
-                           _checks.flag("dropout", dropout))
+        shape = _CallShape(T, B, lengths, _checks.flag("resets", resets), labels, widths[weights],
+                           _checks.flag("sparse", sparse), _checks.flag("dropout", dropout))
         options = _CallOptions(_threads(n_threads), _check_memory_limit(memory_limit, tbptt), tbptt=tbptt)
         return self._engines["core"].workspace(self._theta, shape, options)
 

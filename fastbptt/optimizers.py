@@ -55,7 +55,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         """Raise TypeError for the base class itself, and ValueError for a learning rate that is not positive."""
         if type(self).update is Optimizer.update:
-            raise TypeError(f"Optimizer is only the base class of rules; use one of {', '.join(OPTIMIZERS)}, or override update")
+            raise TypeError(f"Optimizer is only the base class of rules; use one of {', '.join(OPTIMIZERS)}, or override "
+                            "update")
         _checks.number("learning_rate", self.learning_rate, 0)
 
     def slots(self, theta: np.ndarray) -> list[np.ndarray]:
@@ -190,8 +191,8 @@ class Adagrad(_Rule, rule="adagrad"):
 class Adam(_Rule, rule="adam"):
     """Adam: m ← β1 m + (1 − β1) g;  v ← β2 v + (1 − β2) g²;  θ ← θ − η m̂ / (√v̂ + ε).
 
-    Here m̂ = m / (1 − β1^count) and v̂ = v / (1 − β2^count). η is learning_rate, β1 and β2 are `beta_1` and `beta_2`, in [0, 1),
-    and ε is `epsilon`. Source: Kingma and Ba 2015.
+    Here m̂ = m / (1 − β1^count) and v̂ = v / (1 − β2^count). η is learning_rate, β1 and β2 are `beta_1` and `beta_2`, in [0,
+    1), and ε is `epsilon`. Source: Kingma and Ba 2015.
 
     Examples
     --------

@@ -368,8 +368,8 @@ class Population(_Arguments):
                 flat[:, k] = np.concatenate([value.ravel() for value in found.values()])
             return losses, flat, False
         X, D, weights, lengths = self._for_lanes(X, D, weights, lengths)
-        losses, flat = self._lanes.loss_and_gradient(self.n, self._theta, Batch(X, D, weights, initial_state, lengths), gradient,
-                                                     _number_of_threads(n_threads))
+        losses, flat = self._lanes.loss_and_gradient(self.n, self._theta, Batch(X, D, weights, initial_state, lengths),
+                                                     gradient, _number_of_threads(n_threads))
         return losses, flat, True
 
     # ---- Training

@@ -180,8 +180,8 @@ class Plateau(Schedule):
     """A factor that is multiplied by `gamma` when the loss stops improving.
 
     This happens after more than `patience` epochs in a row whose loss is not below best · (1 − threshold). The factor is never
-    below `minimum`. The rule and the defaults are those of PyTorch's ReduceLROnPlateau. `gamma` is in (0, 1], `patience` an int,
-    at least 0, `threshold` in [0, 1) and `minimum` in [0, 1].
+    below `minimum`. The rule and the defaults are those of PyTorch's ReduceLROnPlateau. `gamma` is in (0, 1], `patience` an
+    int, at least 0, `threshold` in [0, 1) and `minimum` in [0, 1].
 
     Examples
     --------

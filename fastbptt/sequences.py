@@ -198,8 +198,8 @@ def _check_dimensions(X, two_d, name):
         raise ValueError(
             f"{name} has two dimensions, shape {X.shape}, which have three possible meanings. Give "
             'two_d="steps" for N sequences of one step (N, I), or two_d="series" for one sequence of T steps (T, I). '
-            f"For N sequences of T steps of one feature, give {name}[:, :, None], or numpy.asarray({name})[:, :, None] if it is "
-            "a list")
+            f"For N sequences of T steps of one feature, give {name}[:, :, None], or numpy.asarray({name})[:, :, None] if it "
+            "is a list")
     if X.shape[-1] == 0:  # scikit-learn's estimator checks require this message
         raise ValueError(f"{name} has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
 
@@ -376,7 +376,7 @@ def _list_of_pairs(series, horizon, exogenous):
 
 
 def append(series: np.ndarray, exogenous: ArrayLike, steps: int) -> np.ndarray:
-    """Return (..., T, I + E): `series` (..., T, I) with T steps of `exogenous` (..., `steps` or more, E) as additional features."""
+    """Return (..., T, I + E): `series` (..., T, I) with T steps of `exogenous` (..., `steps` or more, E) as more features."""
     exogenous = np.asarray(exogenous)
     T = series.shape[-2]
     if exogenous.ndim != series.ndim or exogenous.shape[:-2] != series.shape[:-2] or exogenous.shape[-2] < steps:

@@ -3,10 +3,11 @@
     python bench/experiments/subjects.py [--cells gru plain] [--subjects 10] [--sessions 12] [--trials 100] [--data 0 1 2]
                                          [--jobs 1] [--epochs 2000]
 
-Subjects choose between two arms like bandit.py's learner, each with its own rate α in [0.3, 0.7] and slope β in [2, 5]. A network
-reads the last choice, its reward and the product of both, and gives the probability of the next choice. For each subject, three
-outer folds of sessions judge and four inner folds choose: sizes 1 to 4, two seeds, full batches, early stopping on the inner
-fold's validation sessions. That makes 960 networks for ten subjects, all trained by one call of `fit_many`. Beside them are:
+Subjects choose between two arms like bandit.py's learner, each with its own rate α in [0.3, 0.7] and slope β in [2, 5]. A
+network reads the last choice, its reward and the product of both, and gives the probability of the next choice. For each
+subject, three outer folds of sessions judge and four inner folds choose: sizes 1 to 4, two seeds, full batches, early stopping
+on the inner fold's validation sessions. That makes 960 networks for ten subjects, all trained by one call of `fit_many`. Beside
+them are:
 
 the learner          the probabilities that the simulation used: nothing can be better in the mean
 logistic regression  on the choices, rewards and products of the last five trials; its penalty is chosen by the same inner folds
@@ -99,7 +100,8 @@ def judge_networks(people, folds, cell, arguments, seed):
 
     def parts(which):
         """Return the inputs and the choices of the sessions with index `which` of the fold, for all runs."""
-        return ([people[k][0][:, fold[which]] for k, fold, _, _ in runs], [people[k][1][:, fold[which]] for k, fold, _, _ in runs])
+        return ([people[k][0][:, fold[which]] for k, fold, _, _ in runs],
+                [people[k][1][:, fold[which]] for k, fold, _, _ in runs])
 
     executor = concurrent.futures.ProcessPoolExecutor(arguments.jobs) if arguments.jobs > 1 else None
     begin = time.perf_counter()

@@ -97,8 +97,8 @@ class _Data:
             raise ValueError("sample_weight is zero everywhere; at least one weight must be positive")
         dtype = inputs.padded.dtype if self.dtype is None else _option_checks.dtype("dtype", self.dtype)
         if weights.max() < np.finfo(dtype).tiny:  # the network takes these for 0
-            raise ValueError(f"sample_weight must have a weight of at least {np.finfo(dtype).tiny:.3g}, the least normal number of "
-                             f"{dtype}, got at most {weights.max():.3g}")
+            raise ValueError(f"sample_weight must have a weight of at least {np.finfo(dtype).tiny:.3g}, the least normal "
+                             f"number of {dtype}, got at most {weights.max():.3g}")
         return weights.astype(np.float64)
 
     def _unit_of_y(self):
@@ -241,8 +241,8 @@ class _Data:
         several, letters = len(widths) > 1, self.network_._state_letters("N")
         if several and (not isinstance(state, (tuple, list)) or len(state) != len(widths)):
             what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
-            raise TypeError(f"initial_state must be a tuple of {len(widths)} arrays {letters}, one for each recurrence, layer by "
-                            f"layer{', forward before reverse' if self.network_.bidirectional else ''}; got {what}")
+            raise TypeError(f"initial_state must be a tuple of {len(widths)} arrays {letters}, one for each recurrence, layer "
+                            f"by layer{', forward before reverse' if self.network_.bidirectional else ''}; got {what}")
         for k, (part, H) in enumerate(zip(state if several else [state], widths)):
             name = f"initial_state[{k}]" if several else "initial_state"
             found = _checks.array(name, part, self.network_.dtype).shape

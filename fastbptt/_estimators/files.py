@@ -110,7 +110,8 @@ class Saved:
         if not found:
             return None
         shapes = {"X": (network.input_size,), "y": (network.target_size,)}
-        if any(value.shape != shapes[name[0]] or not np.isfinite(value).all() or name.endswith("scale") and not (value > 0).all()
+        if any(value.shape != shapes[name[0]] or not np.isfinite(value).all()
+               or name.endswith("scale") and not (value > 0).all()
                for name, value in found.items()) or len(found) not in (2, 4) or not {"X_mean", "X_scale"} <= set(found):
             raise ValueError("its scaling does not belong to its network, or is not finite and positive")
         if len(found) == 4 and not self._scales_targets(network):

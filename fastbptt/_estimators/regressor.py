@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from .._types import (
-        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty, PerUnit,
-        Rank, Reduction, RegressionLoss, Seed, TwoD,
+        Activation, Bool, Cell, Float, HiddenSize, Initializer, Int, LeakForm, Names, Output, OutputActivation, Penalty,
+        PerUnit, Rank, Reduction, RegressionLoss, Seed, TwoD,
     )
     from .._training.types import OptimizerLike, ScheduleLike
 

@@ -146,7 +146,8 @@ class _Arguments:
             raise TypeError(f"initial_state must be a tuple of {len(net._widths)} arrays {net._state_letters()} or "
                             f"{net._state_letters('n, B')}, one for each recurrence, layer by layer"
                             f"{', forward before reverse' if net.bidirectional else ''}; got {what}")
-        return tuple(self._check_state(f"initial_state[{n}]", part, B, H) for n, (part, H) in enumerate(zip(given, net._widths)))
+        return tuple(self._check_state(f"initial_state[{n}]", part, B, H)
+                     for n, (part, H) in enumerate(zip(given, net._widths)))
 
     def _check_state(self, name, given, B, H):
         """Return the initial state of one recurrence, `given`, as an array (B, H) or (n, B, H)."""

@@ -77,5 +77,5 @@ class Begun:
 
     def is_same(self, theirs):
         """Return whether the run `theirs` began with the same seed and parameters, and everything else is the same."""
-        return (self.seed == theirs.seed and theirs.begin in (None, self.begin) and _checkpoint.is_close(theirs.start, self.start)
-                and not _checkpoint.differences(theirs.run, self.run))
+        return (self.seed == theirs.seed and theirs.begin in (None, self.begin)
+                and _checkpoint.is_close(theirs.start, self.start) and not _checkpoint.differences(theirs.run, self.run))

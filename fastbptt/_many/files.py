@@ -85,7 +85,8 @@ def _read_begun(header, arrays, ended, sizes):
     runs = [_options.completed(json.loads(run)) for run in header["runs"]]  # earlier versions did not have all options
     which, seeds = header["run"], header["seeds"]
     if (len(which), len(seeds), arrays["start"].shape, arrays["start"].dtype) != (
-            len(ended), len(ended), arrays["theta"].shape, np.float64) or any(type(seed) is not int or seed < 0 for seed in seeds):
+            len(ended), len(ended), arrays["theta"].shape, np.float64) or any(
+            type(seed) is not int or seed < 0 for seed in seeds):
         raise ValueError("its parts do not belong together")
     starts = np.split(arrays["start"], np.cumsum(sizes)[:-1]) if sizes else []
     begins = [None if begin is None else _batches.Positions.read(begin)

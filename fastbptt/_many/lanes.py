@@ -12,8 +12,8 @@ from ..options import cells as _cells, declaration as _options, parametrizations
 
 # Up to this many hidden units, and up to this H² B (plain units) or H³ B (cells of several gates), networks run side by side in
 # a vector's lanes. Wider networks and larger batches fill vectors themselves, and run one at a time. The numbers are the time
-# of 64 networks in lanes, relative to one at a time, on one core. T = 100, B = 1, float32, plain (AMD Zen 4, 2026-11): H = 4: 0.08,
-# 8: 0.15, 16: 0.5, 32: 1.1. With T = 30, I = 4, O = 2 (Intel, AVX-512; gated cells 2026-12), for B = 1, 4, 16, 64:
+# of 64 networks in lanes, relative to one at a time, on one core. T = 100, B = 1, float32, plain (AMD Zen 4, 2026-11): H = 4:
+# 0.08, 8: 0.15, 16: 0.5, 32: 1.1. With T = 30, I = 4, O = 2 (Intel, AVX-512; gated cells 2026-12), for B = 1, 4, 16, 64:
 #
 #     float32, plain    H = 4: 0.10, 0.20, 0.42, 0.63   8: 0.18, 0.32, 0.73, 1.10   16: 0.28, 0.78, 1.14, 2.06
 #              GRU             0.12, 0.17, 0.31, 0.37      0.23, 0.29, 0.58, 0.94       0.58, 1.03, 1.44, 2.48
@@ -27,8 +27,8 @@ MOST_HIDDEN = 16
 MOST_WORK = {"float32": 3072, "float64": 1024}
 MOST_GATED_WORK = {"float32": 12288, "float64": 4095}
 MOST_BYTES = 2**28  # of a group's workspace
-# Lanes multiply one-hot vectors by W_x, where a network alone looks up a column. Time of 64 networks in lanes relative to one at a
-# time for 4, 16, 64 and 256 ids, T = 50, B = 1, O = 2, float32 (Intel, AVX-512, 2026-12):
+# Lanes multiply one-hot vectors by W_x, where a network alone looks up a column. Time of 64 networks in lanes relative to one
+# at a time for 4, 16, 64 and 256 ids, T = 50, B = 1, O = 2, float32 (Intel, AVX-512, 2026-12):
 #     plain  H = 2: 0.28, 0.28, 0.35, 0.29   4: 0.29, 0.29, 0.33, 0.46   8: 0.35, 0.40, 0.59, 1.40
 #     GRU    H = 2: 0.23, 0.15, 0.27, 0.39   4: 0.26, 0.26, 0.43, 0.76   8: 0.40, 0.44, 0.70, 1.02
 # With output="last" and 4 inputs: 0.25, 0.29, 0.34 (plain), 0.27, 0.23, 0.27 (GRU).

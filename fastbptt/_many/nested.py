@@ -55,13 +55,13 @@ class Runs:
     def train(self, tasks, resume=False, depth=1):
         """Train an estimator for each task (params, seed, train, test) at once. Return the Fits and the scores (tasks,).
 
-        train and test are arrays of indices of sequences. A seed of None stands for the estimator's own random_state. `depth` is
-        1 if cross_validate calls this, 2 if a function of it does.
+        train and test are arrays of indices of sequences. A seed of None stands for the estimator's own random_state. `depth`
+        is 1 if cross_validate calls this, 2 if a function of it does.
         """
         selected = {}
 
         def select(value, rows):
-            """Return the sequences `rows` of X, y or sample_weight. All tasks with one index array share the selected object."""
+            """Return the sequences `rows` of X, y or sample_weight. Tasks with one index array share the selected object."""
             key = id(value), id(rows)
             if value is not None and key not in selected:
                 selected[key] = _select_sequences(value, rows)

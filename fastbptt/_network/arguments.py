@@ -49,8 +49,8 @@ class Arguments:
         if not isinstance(state, (tuple, list)) or len(state) != len(self._widths):
             what = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
             raise TypeError(f"{name} must be a tuple of {len(self._widths)} arrays {self._state_letters()}, "
-                            f"one for each recurrence, layer by layer{', forward before reverse' if self.bidirectional else ''}; "
-                            f"got {what}")
+                            "one for each recurrence, layer by layer"
+                            f"{', forward before reverse' if self.bidirectional else ''}; got {what}")
         return np.concatenate([_check_shape(f"{name}[{n}]", _checks.array(f"{name}[{n}]", part, self.dtype), (B, H),
                                             self._state_letters(), X)
                                for n, (part, H) in enumerate(zip(state, self._widths))], axis=1)

@@ -103,7 +103,8 @@ class Conversion:
         Examples
         --------
         >>> import keras  # doctest: +SKIP
-        >>> layers = [keras.Input((None, 2)), keras.layers.SimpleRNN(8, return_sequences=True), keras.layers.Dense(1)]  # doctest: +SKIP
+        >>> units = keras.layers.SimpleRNN(8, return_sequences=True)  # doctest: +SKIP
+        >>> layers = [keras.Input((None, 2)), units, keras.layers.Dense(1)]  # doctest: +SKIP
         >>> net = RNN.from_keras(keras.Sequential(layers))  # doctest: +SKIP
         """
         return cls._converted(convert.from_keras(layers), options)

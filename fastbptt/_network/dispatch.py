@@ -50,9 +50,9 @@ class Dispatch:
         Parameters
         ----------
         X, D, initial_state, weights, lengths, resets
-            As in `loss_and_gradients`, but NumPy arrays that no call has to convert: C-contiguous, of the network's dtype; token
-            ids, class labels and lengths of dtype intp, resets of dtype bool. Each call reads their present values. They belong
-            to the caller.
+            As in `loss_and_gradients`, but NumPy arrays that no call has to convert: C-contiguous, of the network's dtype;
+            token ids, class labels and lengths of dtype intp, resets of dtype bool. Each call reads their present values. They
+            belong to the caller.
         input_gradient, initial_state_gradient : bool
             Whether to add "X" and "initial_state" to the gradients.
         n_threads : int, optional
@@ -168,8 +168,8 @@ class Dispatch:
         if "rates" in parts:
             new["rates"] = np.empty((*X.shape[:2], parts["rates"]), self.dtype)
         past_S_0 = np.ascontiguousarray(kept["S_0"][:, 0]) if n and "S_0" in parts and X.shape[1] else None
-        found = window_into(self._theta, batch, options, KnownStates(kept["S"], kept.get("rates"), past_S_0, own_start), gradient,
-                            new["S"], new["rates"])
+        found = window_into(self._theta, batch, options, KnownStates(kept["S"], kept.get("rates"), past_S_0, own_start),
+                            gradient, new["S"], new["rates"])
         S[...] = 0
         S[..., place["S"]] = new["S"]
         if "rates" in parts:

@@ -154,8 +154,9 @@ class Stack:
                 lowest = {} if layer == 0 else {"one_hot": False, "input_noise": 0.0}
                 leak = options["leak"]
                 lowest |= {"leak": leak if isinstance(leak, float) else units.leak_of_layer(leak, layer, H)}
-                engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence, reads=False,
-                                      reverse=suffix.endswith("_reverse"), pool_of=self.readout, stream=len(self.recurrences))
+                engine = _core.Engine(I=width, H=H, O=0, **options | NO_READOUT | {"K": H} | lowest | of_recurrence,
+                                      reads=False, reverse=suffix.endswith("_reverse"), pool_of=self.readout,
+                                      stream=len(self.recurrences))
                 end, end_saves = begin + len(cell.states) * H, begin_saves + len(cell.saves) * H
                 r = _Recurrence(engine, own, H, slice(begin, end), slice(begin_saves, end_saves), end - begin,
                                 end_saves - begin_saves, len(self.recurrences))
@@ -465,7 +466,7 @@ def _multiply(factor, *arrays):
 
 
 def _part(arguments, begin, end):
-    """Return (batch, options, passed, errors) of `_down` for the steps from `begin` to `end` alone. batch.D holds only these."""
+    """Return (batch, options, passed, errors) of `_down` for the steps `begin` to `end` alone. batch.D holds only these."""
     batch, options, passed, errors = arguments
     lengths = None if batch.lengths is None else np.clip(batch.lengths - begin, 0, end - begin)
     return (batch.replace(lengths=lengths, resets=_cut(batch.resets, begin, end)),

@@ -255,8 +255,8 @@ def search(network, x, starts, max_speed, distance):
     values = np.linalg.eigvals(jacobians).astype(complex)
     values = np.take_along_axis(values, np.argsort(-np.abs(values), axis=1, kind="stable"), axis=1)
     return FixedPoints(points, np.array(speed), values, np.abs(values[:, 0]) < 1 - tolerance, tolerance,
-                       np.array(found, int), starts, len(starts) - len(slow), *_principal_axes(np.concatenate([starts, points])),
-                       network.dt)
+                       np.array(found, int), starts, len(starts) - len(slow),
+                       *_principal_axes(np.concatenate([starts, points])), network.dt)
 
 
 def _principal_axes(states):

@@ -71,7 +71,7 @@ class _Distances:
 
     @property
     def verdict(self) -> str:
-        """"vanishes" or "explodes" if the fitted factor makes the gradient 10 times smaller or larger over the longest distance.
+        """"vanishes" or "explodes" if the fitted factor makes the gradient 10 times smaller or larger over the whole distance.
 
         Otherwise "persists". It is also "vanishes" if the gradient is 0 at more than half of the distances, and "unknown"
         if the factor cannot be fitted.
@@ -226,7 +226,7 @@ class GradientFlow(_Distances):
         return "S" if self.c is None else "h"
 
     def describe(self) -> str:
-        """Return the factor of the gradient, the verdict, the terms, the step Jacobians, the spectrum and the saturation as text.
+        """Return factor of the gradient, verdict, terms, step Jacobians, spectrum and saturation as text.
 
         Examples
         --------

@@ -80,8 +80,8 @@ class GradientCheck:
         note = [f"errors left out, because rounding decides on which side of a kink they are: {self.left_out}"] * (
             self.left_out > 0)
         if self.omega > 0:
-            note.append(f"omega = {self.omega:g}: both sides use the immediate derivative of Ω by W_s, with all S_t and ∂E/∂S_t "
-                        "held fixed, not that of the whole loss")
+            note.append(f"omega = {self.omega:g}: both sides use the immediate derivative of Ω by W_s, with all S_t and "
+                        "∂E/∂S_t held fixed, not that of the whole loss")
         return "\n".join(["largest relative error against the complex-step derivative:", head, *rows, *note, verdict])
 
 

@@ -244,8 +244,8 @@ def lyapunov_exponents(network: RNN, X: ArrayLike, initial_state: ArrayLike | No
     ends = np.full(B, T) if lengths is None else lengths
     if (ends <= warm_up).any():
         short = int(np.argmax(ends <= warm_up))
-        raise ValueError(f"warm_up must be less than the number of steps of each sequence, got {warm_up} with {ends[short]} steps "
-                         f"of sequence {short}")
+        raise ValueError(f"warm_up must be less than the number of steps of each sequence, got {warm_up} with {ends[short]} "
+                         f"steps of sequence {short}")
     _, _, run = network.forward(X, initial_state, lengths=lengths, return_states=True, backend=backend)
     there = np.arange(T)[:, None] < ends
     X = np.where(there if network.one_hot else there[..., None], X, 0)  # padding may be NaN
@@ -301,8 +301,8 @@ def _summary(growth, steps, warm_up, width, dt):
     with np.errstate(invalid="ignore"):  # −inf has no spread
         spread = of_sequences.std(axis=0, ddof=1) if B > 1 else np.full(len(order), np.nan)
         variances = [_variance_of_mean(growth[:end, b]) for b, end in enumerate(steps)]
-    return LyapunovExponents(exponents[order], of_sequences, spread, np.sqrt(np.sum(variances, axis=0)) / B, running, steps, warm_up,
-                             width, dt)
+    return LyapunovExponents(exponents[order], of_sequences, spread, np.sqrt(np.sum(variances, axis=0)) / B, running, steps,
+                             warm_up, width, dt)
 
 
 def _variance_of_mean(growth):

@@ -39,7 +39,8 @@ class Spectrum:
         `lyapunov_exponents` include the gates.
     step_eigenvalues : complex array (H,) or None
         With different leaks λ_h: the eigenvalues of diag(1 − λ) + diag(λ) W_s, by which units of slope 1 multiply a disturbance
-        in each step, in order of decreasing magnitude. It grows if one lies outside the unit circle. None if all leaks are equal.
+        in each step, in order of decreasing magnitude. It grows if one lies outside the unit circle. None if all leaks are
+        equal.
 
     Examples
     --------
@@ -74,8 +75,8 @@ class Spectrum:
         if self.step_eigenvalues is not None:
             outside = int(_plots.outside(self.step_eigenvalues).sum())
             return (f"{name}: spectral radius {self.spectral_radius:.3g}; leaks λ from {np.min(self.leak):.3g} to "
-                    f"{np.max(self.leak):.3g}: {outside} of {len(self.eigenvalues)} eigenvalues of 1 − λ + λ W_s outside the unit "
-                    f"circle; singular values {self.singular_values[0]:.3g} to {self.singular_values[-1]:.3g}.")
+                    f"{np.max(self.leak):.3g}: {outside} of {len(self.eigenvalues)} eigenvalues of 1 − λ + λ W_s outside the "
+                    f"unit circle; singular values {self.singular_values[0]:.3g} to {self.singular_values[-1]:.3g}.")
         outside = int(_plots.outside(self.eigenvalues, self.leak).sum())
         circle = "the unit circle" if self.leak == 1 else f"the circle |1 − λ + λν| = 1 of leak λ = {self.leak:.3g}"
         return (f"{name}: spectral radius {self.spectral_radius:.3g}, {outside} of {len(self.eigenvalues)} eigenvalues outside "
@@ -162,8 +163,8 @@ def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
     ----------
     network : RNN of any layers and directions
     name : str
-        A weight matrix of `network.effective_parameters()`: "W_s", "W_x", "W_y", those of layer 1 "W_s_l1" and so on, those of the
-        reverse direction "W_s_reverse".
+        A weight matrix of `network.effective_parameters()`: "W_s", "W_x", "W_y", those of layer 1 "W_s_l1" and so on, those of
+        the reverse direction "W_s_reverse".
     ax : matplotlib Axes, optional
 
     Raises
@@ -190,6 +191,7 @@ def plot_weights(network: RNN, name: str = "W_s", ax: Any = None) -> Any:
     layer_below = name.startswith("W_x_l")
     source = "unit of the layer below" if layer_below else "input" if name.startswith("W_x") else "unit"
     gates = _cells.of(network._config).gates
-    to = "output" if name == "W_y" else f"unit of the gates {', '.join(gates)}, one below the other" if len(gates) > 1 else "unit"
+    to = ("output" if name == "W_y" else f"unit of the gates {', '.join(gates)}, one below the other" if len(gates) > 1
+          else "unit")
     present = None if parametrization is None else parametrization.present
     return _plots.weights(ax, matrices[name], present, signs, name, to, source)

@@ -233,15 +233,17 @@ cdef class EngineArguments:
     cdef bint take_out(self, Call *c, theta, x, state, out) noexcept:
         """Put the arrays of out = (y, next state) into the call, after its B and initial_state. Return whether they are usable.
 
-        out must be a tuple of two writable, C-contiguous arrays of the network's dtype, y (B, O) and next state (B, width). They
-        must overlap neither each other nor theta, x or state, with one exception: the next state may be the memory of `state`,
-        which the step then updates in place. If the result is False, the call may hold their addresses and must not run.
+        out must be a tuple of two writable, C-contiguous arrays of the network's dtype, y (B, O) and next state (B, width).
+        They must overlap neither each other nor theta, x or state, with one exception: the next state may be the memory of
+        `state`, which the step then updates in place. If the result is False, the call may hold their addresses and must not
+        run.
         """
         if not (cpython.PyTuple_Check(out) and cpython.PyTuple_GET_SIZE(out) == 2):
             return False
         y, next = <object> cpython.PyTuple_GET_ITEM(out, 0), <object> cpython.PyTuple_GET_ITEM(out, 1)
         if not (is_ready(y, self.type, 2) and has_shape(y, c.B, self.plan.O, -1) and cnp.PyArray_ISWRITEABLE(y)
-                and is_ready(next, self.type, 2) and has_shape(next, c.B, self.plan.width, -1) and cnp.PyArray_ISWRITEABLE(next)):
+                and is_ready(next, self.type, 2) and has_shape(next, c.B, self.plan.width, -1)
+                and cnp.PyArray_ISWRITEABLE(next)):
             return False
         c.Y, c.final_state = cnp.PyArray_DATA(y), cnp.PyArray_DATA(next)
         if overlap(y, next) or overlap(y, x) or overlap(y, theta) or overlap(next, x) or overlap(next, theta):

@@ -161,8 +161,8 @@ cdef void settle(Embedded *e) noexcept nogil:
     cdef Py_ssize_t[10] begins
     cdef int[10] from_last
     cdef Py_ssize_t end, i, k
-    from_last[:] = [PARAMETER_S_0, PARAMETER_B_Y, PARAMETER_W_Y, PARAMETER_LEAK_LOGIT, PARAMETER_B_N, PARAMETER_B_S, PARAMETER_N,
-                    PARAMETER_M, PARAMETER_W_S, PARAMETER_W_X]
+    from_last[:] = [PARAMETER_S_0, PARAMETER_B_Y, PARAMETER_W_Y, PARAMETER_LEAK_LOGIT, PARAMETER_B_N, PARAMETER_B_S,
+                    PARAMETER_N, PARAMETER_M, PARAMETER_W_S, PARAMETER_W_X]
     p.units.activation = p.activation
     p.units.form = with_activation(p.units.form, p.activation, p.trains_leak)
     place_parameters(p, e.bias, e.learns_initial_state)

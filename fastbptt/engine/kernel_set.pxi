@@ -47,7 +47,8 @@ cdef extern from "Python.h":
 
 # Name: constant, from the tables in kernels/defs
 ACTIVATIONS = {activation_rows[i].name.decode(): i for i in range(ACTIVATION_COUNT) if activation_rows[i].layers & HIDDEN}
-OUTPUT_ACTIVATIONS = {activation_rows[i].name.decode(): i for i in range(ACTIVATION_COUNT) if activation_rows[i].layers & OUTPUT}
+OUTPUT_ACTIVATIONS = {activation_rows[i].name.decode(): i for i in range(ACTIVATION_COUNT)
+                      if activation_rows[i].layers & OUTPUT}
 LOSSES = {loss_rows[i].name.decode(): i for i in range(LOSS_COUNT)}
 CELLS_BY_NAME = {cell_rows[i].name.decode(): i for i in range(CELL_COUNT)}
 RULES = {rule_rows[i].name.decode(): i for i in range(RULE_COUNT)}

@@ -16,8 +16,8 @@ cdef void add_noise(const Call *c, Py_ssize_t t, Py_ssize_t rows, const Py_ssize
                     double scale, const double *scales, Py_ssize_t n, floating *A, Py_ssize_t lda) noexcept nogil:
     """Add scale times standard normal numbers to A (rows, n), the rows of the block that begins with step t.
 
-    `stream` selects the random numbers: INPUT, or the number of the recurrence. Nothing happens if scale is 0. If scales (n,) is
-    not NULL, it replaces scale.
+    `stream` selects the random numbers: INPUT, or the number of the recurrence. Nothing happens if scale is 0. If scales (n,)
+    is not NULL, it replaces scale.
     """
     cdef Py_ssize_t row, at
     for row in range(rows if scale > 0 else 0):

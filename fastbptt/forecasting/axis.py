@@ -14,7 +14,8 @@ from .source import Source, pandas, short
 
 # Names that make a column of numbers or text a likely time axis.
 NAMED = re.compile(r"(time|date|datetime|timestamp|ts|ds|t|year|yr|month|quarter|qtr|week|day|hour|minute|second|period|step"
-                   r"|index|epoch|unix|jahr|monat|datum|zeit|fecha|año|ano|année|annee|mois|jour|data|dato|tid)s?\b", re.IGNORECASE)
+                   r"|index|epoch|unix|jahr|monat|datum|zeit|fecha|año|ano|année|annee|mois|jour|data|dato|tid)s?\b",
+                   re.IGNORECASE)
 PARTS = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in (
     ("year", r"(year|yr|jahr|año|année)"), ("month", r"(month|mo|mon|mm|monat)"), ("day", r"(day|dy|dd|tag)"),
     ("hour", r"(hour|hr|hh)"))}
@@ -220,7 +221,8 @@ def _typed(name, column):
         frequency = str(column.dtype).removeprefix("period[").removesuffix("]")
         start = column.dt.to_timestamp().to_numpy()
         if frequency.startswith("Q"):
-            return Axis(name, [name], start.astype("M8[M]"), "M", style="%YQ%q" if frequency in ("Q", "Q-DEC", "QE-DEC") else "")
+            return Axis(name, [name], start.astype("M8[M]"), "M",
+                        style="%YQ%q" if frequency in ("Q", "Q-DEC", "QE-DEC") else "")
         if frequency.startswith(("M", "Y", "A")):
             return Axis(name, [name], start.astype("M8[M]"), "M") if frequency[0] == "M" else Axis(
                 name, [name], start.astype("M8[Y]"), "Y")
@@ -228,11 +230,13 @@ def _typed(name, column):
     offsets = None
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         local = column.dt.tz_localize(None)
-        offsets = ((local - column.dt.tz_convert("UTC").dt.tz_localize(None)).to_numpy() // np.timedelta64(1, "m")).astype(np.int64)
+        offsets = ((local - column.dt.tz_convert("UTC").dt.tz_localize(None)).to_numpy()
+                   // np.timedelta64(1, "m")).astype(np.int64)
         column = local
     values = column.to_numpy()
     if (values == values.astype("M8[D]")).all():
-        return Axis(name, [name], values.astype("M8[D]"), "D", offsets=offsets, clock=" 00:00:00" if offsets is not None else "")
+        return Axis(name, [name], values.astype("M8[D]"), "D", offsets=offsets,
+                    clock=" 00:00:00" if offsets is not None else "")
     unit = next(unit for unit in ("m", "s", "ms", "us", "ns") if (values == values.astype(f"M8[{unit}]")).all())
     return Axis(name, [name], values.astype(f"M8[{unit}]"), unit, clock=" ", offsets=offsets)
 
@@ -248,8 +252,8 @@ def _with_clock(source, axis, columns, rows):
             found = _dates.read(axis_text(axis.values) + " " + column.fillna("?").astype(str))
             if found.wrong is not None:
                 raise source.error(f"{short(source.cell(found.wrong, name))} is not a time of day", found.wrong, name)
-            return Axis(f"{axis.name} {name}", [*axis.columns, name], found.values, found.unit, clock=" ", dayfirst=axis.dayfirst,
-                        notes=axis.notes)
+            return Axis(f"{axis.name} {name}", [*axis.columns, name], found.values, found.unit, clock=" ",
+                        dayfirst=axis.dayfirst, notes=axis.notes)
         if column.dtype.kind in "iuf" and PARTS["hour"].fullmatch(name) and column.between(0, 24).all():
             hours = column.to_numpy(np.int64)
             return Axis(f"{axis.name} {name}", [*axis.columns, name], axis.values.astype("M8[m]") + hours.astype("m8[h]"), "m",
@@ -352,5 +356,5 @@ def _refuse_unread(source, columns, rows):
         cells = _cells(column)
         if _dates.looks_foreign(cells) and not any(column.iloc[of].duplicated().any() for of in rows):
             bad = int(np.argmax(column.notna().to_numpy()))
-            raise source.error(f"{short(source.cell(bad, name))} is not a date that can be read; write 2020-01-31 or Jan 2020", bad,
-                               name)
+            raise source.error(f"{short(source.cell(bad, name))} is not a date that can be read; write 2020-01-31 or Jan 2020",
+                               bad, name)

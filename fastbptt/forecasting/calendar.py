@@ -92,7 +92,7 @@ class Calendar:
 
     @property
     def season(self) -> int | None:
-        """The number of steps of the usual season: a year of months, quarters or weeks, a week of days, a day of hours or less."""
+        """Steps of the usual season: a year of months, quarters or weeks, a week of days, a day of hours or less."""
         if self.length is None:
             return None
         what, number = self.length

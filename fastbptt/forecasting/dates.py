@@ -181,16 +181,16 @@ def read(cells: Any, dayfirst: bool | None = None) -> Times:
 def _by_pandas(cells, pattern, dayfirst):
     """Return the Times of cells of one length that pandas reads with one format, or None if `read` must do it.
 
-    It is ten times as fast as `read`. cells is a Series of str, and `pattern` the one of FORMS that the first cell has; its groups say
-    what the parts are (y year, d day, a first number of a day and a month, s separator, t what precedes the clock, z zone).
-    `dayfirst` True or False says that 01/02/2020 is in February or in January; with None both orders are tried.
+    It is ten times as fast as `read`. cells is a Series of str, and `pattern` the one of FORMS that the first cell has; its
+    groups say what the parts are (y year, d day, a first number of a day and a month, s separator, t what precedes the clock, z
+    zone). `dayfirst` True or False says that 01/02/2020 is in February or in January; with None both orders are tried.
     """
     import pandas as pd
 
     first = pattern.fullmatch(cells.iloc[0])
     parts = first.groupdict() if first else {}
-    if len(cells) < 1000 or not (parts.get("d") or parts.get("a")) or parts.get("n") or parts.get("f") or parts.get("p") or not (
-            parts.get("s") and len(parts["y"]) == 4):
+    if len(cells) < 1000 or not (parts.get("d") or parts.get("a")) or parts.get("n") or parts.get("f") or parts.get(
+            "p") or not (parts.get("s") and len(parts["y"]) == 4):
         return None
     zone = first[0][first.start("z"):] if parts["z"] else ""
     if not (cells.str.len() == len(first[0])).all() or zone and not cells.str.endswith(zone).all():
@@ -291,7 +291,8 @@ def _joined(date, good, seconds, nanoseconds, unit):
         found = (date.astype("M8[s]") + seconds.astype("m8[s]")).astype(f"M8[{unit}]")
     else:
         fine = {"ms": 10**6, "us": 1000, "ns": 1}[unit]
-        found = (date.astype("M8[s]") + seconds.astype("m8[s]")).astype(f"M8[{unit}]") + (nanoseconds // fine).astype(f"m8[{unit}]")
+        found = ((date.astype("M8[s]") + seconds.astype("m8[s]")).astype(f"M8[{unit}]")
+                 + (nanoseconds // fine).astype(f"m8[{unit}]"))
     return np.where(good, found, np.datetime64("NaT"))
 
 

@@ -153,8 +153,8 @@ def _series(key, part, chosen, fill, notes):
     where = "" if key is None else f" of {key!r}"
     index = pd.Index(part[time]) if time is not None else part.index
     if isinstance(index, pd.MultiIndex):
-        raise ValueError(f"frame must have an index of one level, got the levels {list(index.names)}; frame.reset_index() makes "
-                         "columns of them, which id= and time= name")
+        raise ValueError(f"frame must have an index of one level, got the levels {list(index.names)}; frame.reset_index() "
+                         "makes columns of them, which id= and time= name")
     if time is None and key is not None and not isinstance(index, (pd.DatetimeIndex, pd.PeriodIndex)):
         index = pd.RangeIndex(len(part))
     if index.dtype == object:

@@ -31,8 +31,8 @@ INSTALL = 'pip install "fastbptt[forecast]"'
 SEPARATORS = ",;\t|"
 SAMPLE = 100  # number of rows that decide the separator
 PREAMBLE = 30  # most lines of text above a table
-MISSING = ("", "na", "n/a", "#n/a", "#na", "nan", "-nan", "null", "none", "<na>", "nil", "-", "--", "–", "—", ".", "..", "...", ":",
-           "?")
+MISSING = ("", "na", "n/a", "#n/a", "#na", "nan", "-nan", "null", "none", "<na>", "nil", "-", "--", "–", "—", ".", "..", "...",
+           ":", "?")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 COMMA = re.compile(r"[+-]?[\d.,]*\d,\d[\d.,]*", re.ASCII)  # ambiguous: a decimal comma, or a thousands separator
 MARKED = [*{variant for mark in MISSING for variant in (mark, mark.upper(), mark.capitalize())}, "NaN", "-NaN", "#N/A", "N/A"]
@@ -155,7 +155,8 @@ def from_path(path: Any, *, texts: Iterable[str] = (), decimal: str | None = Non
         try:
             frame = pd.read_parquet(path)
         except ImportError:
-            raise ImportError(f"{path}: a Parquet file needs the package pyarrow (or fastparquet), which is not installed") from None
+            raise ImportError(f"{path}: a Parquet file needs the package pyarrow (or fastparquet), which is not "
+                              "installed") from None
         except Exception as error:
             raise ValueError(f"{path}: the Parquet file cannot be read: {_first_line(error)}") from None
         source = from_pandas(frame, name=path)
@@ -234,7 +235,8 @@ def _decoded(path, data):
         except UnicodeError as error:
             raise ValueError(f"{path}: the file starts like {encoding.upper()}, and is not: {_first_line(error)}") from None
     if b"\0" in data:
-        raise ValueError(f"{path}, line {data.count(bytes([10]), 0, data.index(0)) + 1}: the file is not text: it has zero bytes")
+        raise ValueError(f"{path}, line {data.count(bytes([10]), 0, data.index(0)) + 1}: the file is not text: it has zero "
+                         "bytes")
     return data, notes
 
 

@@ -109,7 +109,8 @@ class Table:
                 if calendar.unit == "1":
                     index = pd.Index(times, name=self.time)
                 else:
-                    index = pd.DatetimeIndex(calendar.days(times).astype("M8[s]") if calendar.unit in "YMDB" else times, name=self.time)
+                    index = pd.DatetimeIndex(calendar.days(times).astype("M8[s]") if calendar.unit in "YMDB" else times,
+                                             name=self.time)
                     if calendar.offset:
                         index = index.tz_localize("UTC" if calendar.offset == "+00:00" else calendar.offset)
             found.append(pd.DataFrame(x, columns=self.columns, index=index))
@@ -361,8 +362,8 @@ class _Reader:
         years = [int(name) for name in names if re.fullmatch(r"[12]\d{3}", name)]
         if len(names) >= 5 and self.source.has_header and (
                 len(years) == len(names) and set(np.diff(years)) == {1} or form_of(names) is not None):
-            raise self.source.error(f"the columns {names[0]}, {names[1]}, ... are times, so each row is a series; transpose the "
-                                    "table, so that each row is a time")
+            raise self.source.error(f"the columns {names[0]}, {names[1]}, ... are times, so each row is a series; transpose "
+                                    "the table, so that each row is a time")
 
     # ---- Numbers
 
@@ -597,8 +598,8 @@ class _Reader:
     def _season(self, calendar):
         season = self.season or (calendar.season if calendar is not None else None)
         if self.fill == "seasonal" and not season:
-            raise self.source.error(f"{self.source.value('fill', 'seasonal')} needs the number of steps of a season, which these "
-                                    "times do not tell; use interpolate, previous or zero")
+            raise self.source.error(f"{self.source.value('fill', 'seasonal')} needs the number of steps of a season, which "
+                                    "these times do not tell; use interpolate, previous or zero")
         return season
 
 

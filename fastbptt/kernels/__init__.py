@@ -4,8 +4,8 @@
 instruction set, and `dispatch.c` chooses a set when fastbptt is imported. `blas.pyx` is the set `blas`: the same kernels with
 BLAS and plain loops, for compilers without vector types. `lanes.h` has the kernels that compute many small networks at once.
 
-`defs/` holds one table for each of activations, losses, update rules and cells (`.def`, one row each) and formulas (`.h`). The C
-enums, the switches of every kernel set, the names in Python and the checks of the C interface are generated from the tables:
+`defs/` holds one table for each of activations, losses, update rules and cells (`.def`, one row each) and formulas (`.h`). The
+C enums, the switches of every kernel set, the names in Python and the checks of the C interface are generated from the tables:
 
     to add an        write a row in         its functions in      and in fastbptt/reference
     activation       defs/activations.def   defs/activations.h    ACTIVATIONS or OUTPUT_ACTIVATIONS

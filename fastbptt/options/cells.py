@@ -64,8 +64,8 @@ def refuse_options_of_others(config: Mapping[str, Any], dt: Any = None, tau: Any
                 words = "an array" if is_array else repr(value)
                 raise ValueError(f"{name} must not be given with cell={cell!r}: only cell='plain' has it; got {name}={words}")
         if reference.reads_input(config["activation"]):
-            raise ValueError(f"activation must not be {config['activation']!r} with cell={cell!r}: its derivative is a function of "
-                             "the pre-activation, which only cell='plain' keeps")
+            raise ValueError(f"activation must not be {config['activation']!r} with cell={cell!r}: its derivative is a "
+                             "function of the pre-activation, which only cell='plain' keeps")
     for name, (owner, default) in OWN.items():
         if cell != owner and config[name] != default:
             raise ValueError(f"{name} must not be given with cell={cell!r}: only cell={owner!r} has it; got "

@@ -42,7 +42,8 @@ def build(given, shapes):
     for option in ("connectivity", "trainable", "nonnegative"):
         for name in given[option] or ():
             if name.startswith("leak_logit") and option != "trainable" and name in shapes:
-                raise ValueError(f"{option} must not name {name!r}: every unit has a leak, for which leak_logit may have any sign")
+                raise ValueError(f"{option} must not name {name!r}: every unit has a leak, for which leak_logit may have any "
+                                 "sign")
             if name not in shapes and not (option == "trainable" and name == "leak"):
                 raise ValueError(f"{option} names {name!r}, but this network's parameters are {', '.join(shapes)}")
     signs = unit_signs(given, shapes["W_s"][0]) if "W_s" in shapes else None  # a rank refuses signs

@@ -13,7 +13,8 @@ The network, its error and its exact gradient are, for t = 1 ... T,
     ∂E/∂b_y = Σ δy_t          ∂E/∂b_s = Σ δ_t              ∂E/∂S_0 = δ_1 W_s      ∂E/∂X_t = δ_t W_x
 
 T is the number of time steps, B the batch size, I the number of inputs, H of hidden units, O of outputs. Arrays are time-major:
-X is (T, B, I), Y is (T, B, O) and S is (T+1, B, H). S[0] is S_0, so S[t] is the state before X[t] and S[t+1] the state after it.
+X is (T, B, I), Y is (T, B, O) and S is (T+1, B, H). S[0] is S_0, so S[t] is the state before X[t] and S[t+1] the state after
+it.
 
 `parameters` is a dict of W_x (H, I), W_s (H, H) and W_y (O, H). It also holds b_s (H,), b_y (O,) and a learnable S_0 (H,) if
 the network has them. Gated cells have taller matrices, see below.
@@ -45,8 +46,8 @@ if the entry is trainable, else 0.
 
 Here sign(0) = 1, so an entry that is 0 can still change.
 
-**Low rank.** If `parameters` has M (G·H, R) and N (H, R) in place of W_s, every line uses the product, after `maps` has acted on
-M and N (Mastrogiuseppe and Ostojic 2018; Dubreuil et al. 2022; Valente, Pillow and Ostojic 2022):
+**Low rank.** If `parameters` has M (G·H, R) and N (H, R) in place of W_s, every line uses the product, after `maps` has acted
+on M and N (Mastrogiuseppe and Ostojic 2018; Dubreuil et al. 2022; Valente, Pillow and Ostojic 2022):
 
     W_s = M Nᵀ ;  ∂E/∂M = ∂E/∂W_s N ;  ∂E/∂N = ∂E/∂W_sᵀ M
 
@@ -93,8 +94,8 @@ Both sums are over steps and sequences. They take past states and their differen
 **Gated cells.** Each gate has H rows in W_x (G·H, I), W_s (G·H, H) and b_s (G·H,), in PyTorch's order. Below, A is
 X_t W_xᵀ + b_s, with a part for each gate, and h is h_{t-1}; σ is the sigmoid; ∘ multiplies element by element:
 
-    cell="gru"           Gates r, z, n (Cho et al. 2014), with the reset after the product as in PyTorch and Keras. b_n (H,) is a
-                         parameter of its own; without b_s it is absent:
+    cell="gru"           Gates r, z, n (Cho et al. 2014), with the reset after the product as in PyTorch and Keras. b_n (H,) is
+                         a parameter of its own; without b_s it is absent:
                              r = σ(A_r + W_s,r h) ;  z = σ(A_z + W_s,z h) ;  hn = W_s,n h + b_n ;  n = g1(A_n + r ∘ hn)
                              h_t = (1 - z) ∘ n + z ∘ h
                              dn = δh ∘ (1 - z) ∘ g1'(n) ;  dz = δh ∘ (h - n) ∘ z (1 - z) ;  dhn = dn ∘ r
@@ -107,16 +108,16 @@ X_t W_xᵀ + b_s, with a part for each gate, and h is h_{t-1}; σ is the sigmoid
                              dg = δc ∘ i ∘ g1'(g) ;  do = δh ∘ g1(c_t) ∘ o (1 - o)
                              ∂E/∂h = [di df dg do] W_s ;  ∂E/∂c = f ∘ δc
 
-W_y, a layer above and rate_penalty read h. A public state (initial, final, past, returned; S_0) is h, and [h c] (2H numbers) for
-the LSTM; ∂E/∂c then holds h fixed. Gated cells have no leak, noise_std and omega. For input_noise_std the leak is 1.
+W_y, a layer above and rate_penalty read h. A public state (initial, final, past, returned; S_0) is h, and [h c] (2H numbers)
+for the LSTM; ∂E/∂c then holds h fixed. Gated cells have no leak, noise_std and omega. For input_noise_std the leak is 1.
 
 **Noise and dropout** need `draws` in a call. ξ are independent standard normal numbers. The gradients are those above:
 
     noise_std=σ            The pre-activation is A_t + sqrt(2 / leak) σ ξ_t (B, H). In the current form this gives
                            S_t = (1 - leak) S_{t-1} + leak A_t + sqrt(2 leak) σ ξ_t: the state of a single leaky unit has
                            the standard deviation σ for any small leak (Song, Yang and Wang 2016; inside g1 Yang et al. 2019).
-    input_noise_std=σ      The inputs are X_t + sqrt(2 / leak) σ ξ_t (B, I). The leak is the mean of the leaks given for the first
-                           layer. It is not the trained one.
+    input_noise_std=σ      The inputs are X_t + sqrt(2 / leak) σ ξ_t (B, I). The leak is the mean of the leaks given for the
+                           first layer. It is not the trained one.
     recurrent_dropout=p    A_t = X_t W_xᵀ + (M ∘ S_{t-1}) W_sᵀ + b_s, and δ_t W_s ∘ M on the way back. M (B, H) is 0 with
                            probability p, else 1 / (1 - p). All steps of a sequence share it (Gal and Ghahramani 2016, NIPS).
                            All gates share it as well. z ∘ h of a GRU uses h without M.
@@ -130,9 +131,9 @@ Each random number depends only on a key, the call, the sequence, the step, the 
                    without weight. The penalty is part of E: its derivative is added to δy_t W_y in each dS_t.
     omega          Coefficient of Ω = mean of (‖δ_t W_s‖ / ‖∂E/∂S_t‖ - 1)². The mean is over the steps and sequences at which an
                    error or a rate penalty reaches S_t at all. Ω is computed for each recurrence and then summed. Here
-                   δ_t = ∂E/∂S_t ∘ g1'(S_t), so δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, for each sequence separately. It requires units
-                   without leak and dropout. As in its source, the gradient is the immediate one: with respect to the W_s in Ω
-                   only, while S_t and ∂E/∂S_t are held fixed:
+                   δ_t = ∂E/∂S_t ∘ g1'(S_t), so δ_t W_s is ∂E/∂S_t ∂S_t/∂S_{t-1}, for each sequence separately. It requires
+                   units without leak and dropout. As in its source, the gradient is the immediate one: with respect to the W_s
+                   in Ω only, while S_t and ∂E/∂S_t are held fixed:
                        ∂Ω/∂W_s = mean of 2 (1 - 1/r) uᵀ v,   u = δ_t / ‖∂E/∂S_t‖,  v = u W_s,  r = ‖v‖
                    A step that starts with a reset counts like any other, with its own δ_t W_s, although no gradient flows
                    from it to step t - 1.
@@ -157,9 +158,9 @@ Sources: Elman 1990, Cognitive Science 14:179; Werbos 1990, Proceedings of the I
 Neural Computation 2:490 (truncation); Cho et al. 2014, EMNLP:1724 (GRU); Hochreiter and Schmidhuber 1997, Neural Computation
 9:1735, and Gers, Schmidhuber and Cummins 2000, Neural Computation 12:2451 (LSTM and its forget gate); Pascanu, Mikolov and
 Bengio 2013, ICML (clipping; Ω, their equations 9 and 10); Song, Yang and Wang 2016, PLoS Computational Biology 12:e1004792
-(Dale's law by an absolute value, leaky units, a penalty on rates); Quax, D'Asaro and van Gerven 2020, Neural Computation 32:1033,
-and Perez-Nieves et al. 2021, Nature Communications 12:5791 (time constants of units, and trained ones); Mastrogiuseppe and
-Ostojic 2018, Neuron 99:609, Dubreuil et al. 2022, Nature Neuroscience 25:783, and Valente, Pillow and Ostojic 2022, NeurIPS
+(Dale's law by an absolute value, leaky units, a penalty on rates); Quax, D'Asaro and van Gerven 2020, Neural Computation
+32:1033, and Perez-Nieves et al. 2021, Nature Communications 12:5791 (time constants of units, and trained ones); Mastrogiuseppe
+and Ostojic 2018, Neuron 99:609, Dubreuil et al. 2022, Nature Neuroscience 25:783, and Valente, Pillow and Ostojic 2022, NeurIPS
 (low rank).
 """
 
@@ -190,9 +191,9 @@ __all__ = [
     "LEAKY_SLOPE", "ACTIVATIONS", "OUTPUT_ACTIVATIONS", "NOISE", "LOSSES", "FUSED", "LOSS_PARAMETERS",
     "KINKED_ACTIVATIONS", "KINKED_LOSSES", "Map",
     "effective", "pulled_back", "gather", "pack", "affine", "only", "settled", "product_settled", "restart", "turn",
-    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "CELL_NAMES", "cell_of", "has_leak",
-    "Through", "recur", "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox", "polar", "normals",
-    "dropout_mask", "noise_scale", "mean_leak", "Units", "error", "weighted_losses",
+    "read", "read_back", "accumulate", "column_sums", "scatter", "windows", "Cell", "CELLS", "CELL_NAMES", "cell_of",
+    "has_leak", "Through", "recur", "recur_back", "recur_back_settled", "recur_back_windows", "Draws", "INPUT", "philox",
+    "polar", "normals", "dropout_mask", "noise_scale", "mean_leak", "Units", "error", "weighted_losses",
     "LEAST_FLOW", "penalty", "d_penalty", "spread", "d_spread", "recurrences", "forward", "step", "sample", "losses",
     "loss", "loss_and_gradients", "flows", "mean_square_rate", "backward", "gradient_terms", "gradient_flow",
     "next_state", "argument", "reads_input", "jacobian", "kept", "clip_norm", "UPDATE_RULES", "update",

@@ -283,8 +283,8 @@ def _lstm_to_before(units, delta, dS, saved, S, through):
 
 def _kept(units, new, past_rates):
     if past_rates is None:
-        raise ValueError("past_rates must be given with past: what the steps of leaky and gated units keep does not follow from "
-                         "the state")
+        raise ValueError("past_rates must be given with past: what the steps of leaky and gated units keep does not follow "
+                         "from the state")
     return past_rates
 
 
@@ -342,6 +342,6 @@ def cell_of(cell: str = "plain", reset_after: bool = True, leak: Any = 1.0, leak
     if has_leak(leak) or leak_form != "rate":
         raise ValueError(f"leak requires cell='plain', got cell={cell!r} with leak={leak}, leak_form={leak_form!r}")
     if reads_input(activation):
-        raise ValueError(f"activation={activation!r} requires cell='plain', got cell={cell!r}: the derivative of this activation "
-                         "is a function of the pre-activation, which gated cells do not keep")
+        raise ValueError(f"activation={activation!r} requires cell='plain', got cell={cell!r}: the derivative of this "
+                         "activation is a function of the pre-activation, which gated cells do not keep")
     return CELLS["gru_before" if cell == "gru" and not reset_after else cell]

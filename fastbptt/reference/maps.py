@@ -45,7 +45,8 @@ def pulled_back(gradients: dict[str, np.ndarray], parameters: Parameters,
         if W_s is not None:
             factors = {M: gradients.get(M, 0) + W_s @ p[N], N: gradients.get(N, 0) + np.swapaxes(W_s, -1, -2) @ p[M]}
             rest = {name: dw for name, dw in gradients.items() if name != "W_s" + suffix}
-            gradients = {name: (rest | factors)[name] for name in parameters if name in rest or name in factors} | rest | factors
+            gradients = {name: (rest | factors)[name] for name in parameters
+                         if name in rest or name in factors} | rest | factors
     return gradients | {name: _pull_back(gradients[name], np.asarray(parameters[name]), each)
                         for name, each in (maps or {}).items() if name in gradients}
 

@@ -32,7 +32,7 @@ def forward(parameters: Parameters, X: ArrayLike, initial_state: ArrayLike | Non
     X : (T, B, I), or token ids (T, B)
     initial_state : (B, H); by default the learnable S_0 if the network has one, else zero
     return_rates : whether to return R as well
-    lengths, resets, output, activation, output_activation, maps, leak, leak_form, draws, ... : options, see `fastbptt.reference`
+    lengths, resets, output, activation, output_activation, maps, leak, leak_form, draws, ... : see `fastbptt.reference`
 
     Returns
     -------

@@ -135,11 +135,12 @@ def _forward(parameters, X, initial_state, units, lengths=None, resets=None, out
                                    for suffix, states in zip(first, of_all if len(first) > 1 and of_all is not None
                                                              else [of_all] * len(first))}
                                   for of_all in (past, past_rates, past_S_0))
-    known, layers, X = len(past[""]), [], units._replace(leak=mean_leak(units.leak)).noisy(X, units.input_noise_std, INPUT, alive)
+    known, layers = len(past[""]), []
+    X = units._replace(leak=mean_leak(units.leak)).noisy(X, units.input_noise_std, INPUT, alive)
     for layer, suffixes in enumerate(recurrences(p)):
         layers.append([_recurrence(p, suffix, X, first[suffix],
-                                   units.of_recurrence(layer, p.get("leak_logit" + suffix), X.real.dtype), lengths, alive, resets,
-                                   past[suffix], past_rates[suffix], past_S_0[suffix], list(first).index(suffix))
+                                   units.of_recurrence(layer, p.get("leak_logit" + suffix), X.real.dtype), lengths, alive,
+                                   resets, past[suffix], past_rates[suffix], past_S_0[suffix], list(first).index(suffix))
                        for suffix in suffixes])
         X = _read(layers[-1], lengths, "sequence")
     counts = alive & (np.arange(T)[:, None] >= known)

@@ -20,8 +20,8 @@ def methods(*protocols):
 
 
 @pytest.mark.parametrize("kind, protocols", [
-    (_core.Engine, (protocol.Backend, protocol.OneRecurrence, protocol.Compiled)), (Stack, (protocol.Backend, protocol.Compiled)),
-    (ReferenceBackend, (protocol.Backend, protocol.OneRecurrence))])
+    (_core.Engine, (protocol.Backend, protocol.OneRecurrence, protocol.Compiled)),
+    (Stack, (protocol.Backend, protocol.Compiled)), (ReferenceBackend, (protocol.Backend, protocol.OneRecurrence))])
 def test_a_backend_has_the_methods_of_its_protocol_with_the_same_arguments(kind, protocols):
     for name, function in methods(*protocols).items():
         try:

@@ -77,8 +77,8 @@ def check_every_operation(net, X, D, arrays, tbptt=None):
     """Each of them against RNN's, bit by bit."""
     network = Network(net, X, D, tbptt, **arrays)
     inputs = {name: array for name, array in arrays.items() if name != "weights"}
-    Y, final_state, run = net.forward(X, inputs.get("initial_state"), lengths=inputs.get("lengths"), resets=inputs.get("resets"),
-                                    return_states=True, n_threads=1)
+    Y, final_state, run = net.forward(X, inputs.get("initial_state"), lengths=inputs.get("lengths"),
+                                    resets=inputs.get("resets"), return_states=True, n_threads=1)
     S = run.S
     asked = {"tbptt": tbptt, "n_threads": 1, "input_gradient": not net.one_hot, "initial_state_gradient": True}
     loss, gradients = net.loss_and_gradients(X, D, **arrays, **asked)
@@ -260,8 +260,8 @@ def test_leaks_are_checked_and_belong_to_leaky_cells(dtype):
     assert c.plan_check(plan) == c.STATUS_NUMBER
     for setter, *leak in (("leak", 0.5), ("leaks", LEAKS, 9), ("trained_leak", 1)):
         ok(getattr(c, f"plan_set_{setter}")(plan, *leak))
-        for cell, status in ((c.CELL_PLAIN, c.STATUS_COMBINATION), (c.CELL_LSTM, c.STATUS_COMBINATION), (c.CELL_RATE, c.STATUS_OK),
-                             (c.CELL_CURRENT, c.STATUS_OK)):
+        for cell, status in ((c.CELL_PLAIN, c.STATUS_COMBINATION), (c.CELL_LSTM, c.STATUS_COMBINATION),
+                             (c.CELL_RATE, c.STATUS_OK), (c.CELL_CURRENT, c.STATUS_OK)):
             ok(c.plan_set_cell(plan, cell))
             assert c.plan_check(plan) == status
     assert c.plan_parameter_offset(plan, c.PARAMETER_LEAK_LOGIT) == 9 * (5 + 9 + 1)

@@ -408,8 +408,8 @@ UPDATES = {"optimizer": "sgd", "learning_rate": 0.05, "max_grad_norm": 1.0}
 # Each epsilon is large: a gradient that is rounding alone must not be divided by itself.
 OPTIMIZERS = {"momentum": lambda: optimizers.SGD(0.05, momentum=0.9),
               "nesterov": lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
-              "rmsprop": lambda: optimizers.RMSprop(0.01, epsilon=0.1), "adagrad": lambda: optimizers.Adagrad(0.02, epsilon=0.1),
-              "adam": lambda: optimizers.Adam(0.02, epsilon=0.1)}
+              "rmsprop": lambda: optimizers.RMSprop(0.01, epsilon=0.1),
+              "adagrad": lambda: optimizers.Adagrad(0.02, epsilon=0.1), "adam": lambda: optimizers.Adam(0.02, epsilon=0.1)}
 
 
 def updates_of(kind):
@@ -698,8 +698,8 @@ def test_core_and_reference_agree_over_many_blocks(weights, resets, output):
 def test_core_and_reference_agree_on_thousands_of_kinds(part, values, share):
     """Kinds of plain and leaky networks, and a quarter as many of gated ones.
 
-    Leaks of units and low ranks are drawn by the hundred only, above: in their first thousands, one float32 gradient through 280
-    steps of softplus was off by 1.3 times the bound.
+    Leaks of units and low ranks are drawn by the hundred only, above: in their first thousands, one float32 gradient through
+    280 steps of softplus was off by 1.3 times the bound.
     """
     hypothesis = pytest.importorskip("hypothesis")
     st = hypothesis.strategies

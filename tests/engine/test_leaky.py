@@ -446,8 +446,8 @@ def test_the_time_step_stays_with_a_network(tmp_path):
     net.fit(X, D, epochs=1, checkpoint=tmp_path / "run.npz")
     for each in (net, population):
         each.save(tmp_path / f"{type(each).__name__}.npz")
-    for other in (net, pickle.loads(pickle.dumps(net)), net.copy(), *map(fastbptt.load, (tmp_path / "RNN.npz", tmp_path / "run.npz")),
-                  population[1], fastbptt.load(tmp_path / "Population.npz")[0], with_options(net, dtype="float64")):
+    for other in (net, pickle.loads(pickle.dumps(net)), net.copy(),
+                  *map(fastbptt.load, (tmp_path / "RNN.npz", tmp_path / "run.npz")), population[1], fastbptt.load(tmp_path / "Population.npz")[0], with_options(net, dtype="float64")):
         assert other.dt == 20 and other.leak == 0.2
     assert RNN(I, H, O, leak=0.2).dt is RNN(I, H, O).dt is None
     state = net.__getstate__()

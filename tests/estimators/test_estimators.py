@@ -42,8 +42,8 @@ def labels(X):
 
 
 # The options of RNN and RNN.fit, so that the tests compare with these
-AS_ENGINE = {"scale": None, "activation": "tanh", "initializer": "orthogonal", "learning_rate_init": 1e-3, "learning_rate": "constant",
-         "max_grad_norm": None, "hidden_size": H, "max_iter": 5, "batch_size": 3, "random_state": 0}
+AS_ENGINE = {"scale": None, "activation": "tanh", "initializer": "orthogonal", "learning_rate_init": 1e-3,
+         "learning_rate": "constant", "max_grad_norm": None, "hidden_size": H, "max_iter": 5, "batch_size": 3, "random_state": 0}
 
 
 def regressor(**options):
@@ -69,8 +69,8 @@ def test_a_ragged_regressor_is_the_engine_with_lengths():
     X = ragged()
     y, m = targets(X), [np.linspace(0.5, 2, len(x)) for x in X]
     net = RNN(I, H, O, dtype="float64", l2=1e-3, random_state=0)
-    history = net.fit(padded(X), padded(y), weights=padded(m), lengths=LENGTHS, epochs=5, batch_size=3, optimizer=optimizers.Adam(),
-                      max_grad_norm=1.0, schedule="cosine")
+    history = net.fit(padded(X), padded(y), weights=padded(m), lengths=LENGTHS, epochs=5, batch_size=3,
+                      optimizer=optimizers.Adam(), max_grad_norm=1.0, schedule="cosine")
     model = regressor(l2=1e-3, max_grad_norm=1.0, learning_rate="cosine").fit(X, y, m)
     assert np.array_equal(model.network_.theta, net.theta)
     assert model.loss_curve_ == history.train_loss == model.history_.train_loss and model.n_iter_ == 5
@@ -1579,7 +1579,8 @@ def test_class_weights_leave_statistics_alone_and_reach_the_validation_loss():
 
 
 @pytest.mark.parametrize(("given", "error", "words"), [
-    ("even", ValueError, 'class_weight must be None, "balanced" or a dict of labels and weights, got'), ([1, 2], TypeError, "class_weight must be None, \"balanced\" or a dict"),
+    ("even", ValueError, 'class_weight must be None, "balanced" or a dict of labels and weights, got'),
+    ([1, 2], TypeError, "class_weight must be None, \"balanced\" or a dict"),
     ({"left": 1.0}, ValueError, "class_weight has label 'left', which is none of the classes"),
     ({"up": -1.0}, ValueError, r"class_weight\['up'\] must be finite and >= 0"),
     ({"up": 0.0, "down": 0}, ValueError, "class_weight is zero for every class"),

@@ -98,8 +98,8 @@ AXES = {
     "an offset without colon": ([f"{h}-0800" for h in HOURS], "hours", ["2021-03-29T00:00-08:00", "2021-03-29T01:00-08:00"]),
     "offsets of summer": ([str(t) for t in pd.date_range("2021-03-27", periods=48, freq="h", tz="Europe/Berlin")], "hours",
                           ["2021-03-28 23:00:00+00:00", "2021-03-29 00:00:00+00:00"]),
-    "days in a zone with summer": ([str(t) for t in pd.date_range("2021-02-27", periods=48, freq="D", tz="Europe/Berlin")], "days",
-                                   ["2021-04-16 00:00:00+02:00", "2021-04-17 00:00:00+02:00"]),
+    "days in a zone with summer": ([str(t) for t in pd.date_range("2021-02-27", periods=48, freq="D", tz="Europe/Berlin")],
+                                   "days", ["2021-04-16 00:00:00+02:00", "2021-04-17 00:00:00+02:00"]),
     "Jan 1999": (dated("%b %Y", months()), "months", ["2003-01", "2003-02"]),
     "January 1999": (dated("%B %Y", months()), "months", ["2003-01", "2003-02"]),
     "Jan-99": (dated("%b-%y", months(48, "1966-01")), "months", ["1970-01", "1970-02"]),
@@ -204,8 +204,8 @@ def test_an_open_order_of_day_and_month_is_refused(read, times):
         assert str(table.times[0][-1]) == last and table.unit == unit
 
 
-@pytest.mark.parametrize("pattern", ["%Y-%m-%d", "%Y/%m/%d %H:%M", "%Y-%m-%dT%H:%M:%SZ", "%d/%m/%Y %H:%M", "%m-%d-%Y", "%d.%m.%Y",
-                                     "%Y-%m-%d %H:%M:%S+02:00"])
+@pytest.mark.parametrize("pattern", ["%Y-%m-%d", "%Y/%m/%d %H:%M", "%Y-%m-%dT%H:%M:%SZ", "%d/%m/%Y %H:%M", "%m-%d-%Y",
+                                     "%d.%m.%Y", "%Y-%m-%d %H:%M:%S+02:00"])
 def test_many_rows_are_read_as_few(monkeypatch, pattern):
     """Long columns of one format are read by pandas, others cell by cell."""
     cells = pd.Series(dated(pattern, np.datetime64("2019-03-30T20:00") + np.timedelta64(7, "h") * np.arange(1200)), dtype=object)
@@ -291,10 +291,11 @@ def test_repeated_times_are_refused_unless_the_rows_are_equal(read):
 
 @pytest.mark.parametrize("times, cell, line", [
     ([*DAYS[:9], "2020-02-30"], "2020-02-30", 11), ([*DAYS[:9], "Total"], "Total", 11), ([*DAYS[:9], "later"], "later", 11),
-    (["1. mars 1999", "1. avril 1999", "1. mai 1999"], "1. mars 1999", 2), (["Mär 1999", "Mai 1999", "Juni 1999"], "Mär 1999", 2),
-    ([*dated("%d/%m/%Y", DAYS[:9]), "31/02/2020"], "31/02/2020", 11), ([*months()[:9], "1999-13"], "1999-13", 11),
-    ([f"{y}Q{q}" for y, q in QUARTERS[:9]] + ["1992Q5"], "1992Q5", 11), (["2021-W52", "2021-W53"], "2021-W53", 3),
-    ([*HOURS[:9], "2021-03-27T25:00"], "2021-03-27T25:00", 11), (["Feb 29 2021", "Mar 1 2021"], "Feb 29 2021", 2),
+    (["1. mars 1999", "1. avril 1999", "1. mai 1999"], "1. mars 1999", 2),
+    (["Mär 1999", "Mai 1999", "Juni 1999"], "Mär 1999", 2), ([*dated("%d/%m/%Y", DAYS[:9]), "31/02/2020"], "31/02/2020", 11),
+    ([*months()[:9], "1999-13"], "1999-13", 11), ([f"{y}Q{q}" for y, q in QUARTERS[:9]] + ["1992Q5"], "1992Q5", 11),
+    (["2021-W52", "2021-W53"], "2021-W53", 3), ([*HOURS[:9], "2021-03-27T25:00"], "2021-03-27T25:00", 11),
+    (["Feb 29 2021", "Mar 1 2021"], "Feb 29 2021", 2),
 ])
 def test_a_date_that_cannot_be_read_is_quoted_with_its_line(read, times, cell, line):
     with pytest.raises(ValueError, match="is not a date") as found:
@@ -380,9 +381,9 @@ def test_lines_are_those_of_an_editor(read, text, targets, first, line):
     (" a , b \n 1 , 2 \n", ["a", "b"], [[1, 2]]),
     ("note;a\nx, y;1\nz;2\n", ["a"], [[1], [2]]),
     ("a,b\nTrue,1\nFalse,2\n", ["a", "b"], [[1, 1], [0, 2]]),
-], ids=["none", "header", "one column", "header with numbers", "an empty cell over dates", "numbers over an index", "years name columns",
-        "dates without a header", "blank lines", "a separator too many", "a separator too many below", "rows of separators at the end",
-        "the index pandas writes", "row names of R", "np.savetxt", "quoted", "spaces", "text with commas", "truth"])
+], ids=["none", "header", "one column", "header with numbers", "an empty cell over dates", "numbers over an index",
+        "years name columns", "dates without a header", "blank lines", "a separator too many", "a separator too many below",
+        "rows of separators at the end", "the index pandas writes", "row names of R", "np.savetxt", "quoted", "spaces", "text with commas", "truth"])
 def test_header_and_columns_of_numbers_are_found(read, text, names, values):
     table = read(text)
     assert table.targets == names and table.values[0].tolist() == values
@@ -577,8 +578,8 @@ def test_frames_and_series_of_pandas_are_read():
     assert read_table(pd.DataFrame({"y": VALUES})).calendar is None
 
 
-@pytest.mark.parametrize("frequency, unit, later", [("Q", "quarters", "2002Q1"), ("M", "months", "1994-01"), ("Y", "years", "2038"),
-                                                    ("D", "days", "1990-02-18"), ("h", "hours", "1990-01-03 00:00")])
+@pytest.mark.parametrize("frequency, unit, later", [("Q", "quarters", "2002Q1"), ("M", "months", "1994-01"),
+                                                    ("Y", "years", "2038"), ("D", "days", "1990-02-18"), ("h", "hours", "1990-01-03 00:00")])
 def test_periods_are_read(frequency, unit, later):
     table = read_table(pd.Series(VALUES, pd.period_range("1990-01-01", periods=48, freq=frequency)))
     assert table.unit == unit and ahead(table, steps=1) == [later]
@@ -645,8 +646,8 @@ def test_without_pandas_a_table_names_the_extra_and_the_packaged_data_are_read(r
 
 def test_a_season_follows_from_the_step():
     found = {word: Calendar(unit, step).season for word, unit, step in (
-        ("months", "M", 1), ("quarters", "M", 3), ("days", "D", 1), ("weeks", "D", 7), ("hours", "h", 1), ("half hours", "m", 30),
-        ("years", "Y", 1), ("business days", "B", 1), ("numbers", "1", 1), ("uneven", "D", None))}
+        ("months", "M", 1), ("quarters", "M", 3), ("days", "D", 1), ("weeks", "D", 7), ("hours", "h", 1),
+        ("half hours", "m", 30), ("years", "Y", 1), ("business days", "B", 1), ("numbers", "1", 1), ("uneven", "D", None))}
     assert found == {"months": 12, "quarters": 4, "days": 7, "weeks": 52, "hours": 24, "half hours": 48, "years": None,
                      "business days": 5, "numbers": None, "uneven": None}
 
@@ -659,8 +660,8 @@ def test_lengths_of_equal_steps_are_equal():
 
 
 @pytest.mark.parametrize("header", [{"unit": "Q", "step": 1}, {"unit": "M", "step": -1}, {"unit": "M", "step": 1, "day": "x"},
-                                    {"unit": "M", "step": 1.5}, {"unit": "1", "step": 0.0}, {"unit": "M", "step": 1, "style": "\n"},
-                                    {"unit": "D", "step": 1, "clock": "x"}, {"unit": "D", "step": 1, "offset": "CET"}])
+                                    {"unit": "M", "step": 1.5}, {"unit": "1", "step": 0.0},
+                                    {"unit": "M", "step": 1, "style": "\n"}, {"unit": "D", "step": 1, "clock": "x"}, {"unit": "D", "step": 1, "offset": "CET"}])
 def test_an_invalid_calendar_is_refused(header):
     with pytest.raises((TypeError, ValueError)):
         Calendar.from_header(header)

@@ -511,7 +511,8 @@ def test_biases_of_a_gru_must_have_three_blocks():
 # ---- Numbers that Keras 3.15.1 states of its own layers, in keras/src/layers/rnn/gru_test.py and lstm_test.py (Apache 2.0)
 
 # Every entry of W_x is 0.01, of W_s 0.02, and of the biases 0.03. The inputs count up from 0, samples first. A row is the shape
-# (B, T, I) of the inputs, the units, how the layer is called, and its output at the last step: one number if all units are equal.
+# (B, T, I) of the inputs, the units, how the layer is called, and its output at the last step: one number if all units are
+# equal.
 KERAS_OUTPUTS = {
     "gru": (GRU, (3, 6, 4), 3, {}, [0.5217289, 0.6371659, 0.39384964]),
     "gru, go_backwards": (GRU, (3, 6, 4), 3, {"backwards": True}, [0.24406259, 0.611516, 0.3928808]),

@@ -8,9 +8,9 @@ from fastbptt import RNN, Population, reference
 
 pytestmark = pytest.mark.quick
 T, B, I, H, O = 7, 4, 3, 5, 4
-HEADS = [("squared_error", "tanh", "real"), (("huber", 0.4), "identity", "real"), (("quantile", (0.2, 0.7)), "identity", "real"),
-         ("binary_cross_entropy", "sigmoid", "share"), ("poisson", "exp", "count"), ("cross_entropy", "softmax", "share"),
-         ("cross_entropy", "softmax", "label")]
+HEADS = [("squared_error", "tanh", "real"), (("huber", 0.4), "identity", "real"),
+         (("quantile", (0.2, 0.7)), "identity", "real"), ("binary_cross_entropy", "sigmoid", "share"),
+         ("poisson", "exp", "count"), ("cross_entropy", "softmax", "share"), ("cross_entropy", "softmax", "label")]
 both_backends = pytest.mark.parametrize("backend", ["core", "reference"])
 every_head = pytest.mark.parametrize(("loss", "output_activation", "targets"), HEADS, ids=[f"{h[0]}-{h[2]}" for h in HEADS])
 

@@ -155,25 +155,25 @@ def test_a_pair_without_meaning_is_refused_in_words(options, call, error, words,
 
 
 WORDS = [
-    ("units", "hidden_size"), ("hidden_layer_sizes", "hidden_size"), ("n_hidden", "hidden_size"), ("num_layers", "hidden_size=(H, H)"),
-    ("nonlinearity", "activation"), ("dropout", "recurrent_dropout"), ("return_sequences", 'output="sequence"'),
-    ("use_bias", "bias"), ("kernel_initializer", "initializer="), ("seed", "random_state"), ("loss_fn", "loss"),
-    ("alpha", "use leak for the leak of a unit, l2 for the penalty on weights")]
+    ("units", "hidden_size"), ("hidden_layer_sizes", "hidden_size"), ("n_hidden", "hidden_size"),
+    ("num_layers", "hidden_size=(H, H)"), ("nonlinearity", "activation"), ("dropout", "recurrent_dropout"),
+    ("return_sequences", 'output="sequence"'), ("use_bias", "bias"), ("kernel_initializer", "initializer="),
+    ("seed", "random_state"), ("loss_fn", "loss"), ("alpha", "use leak for the leak of a unit, l2 for the penalty on weights")]
 
 
 @pytest.mark.parametrize(("word", "ours"), [
     *WORDS, ("batch_first", "to_time_major"), ("lr", "learning_rate is an argument of fit"), ("input_dim", "input_size"),
     ("epochs", "argument of fit"), ("clipnorm", "max_grad_norm"), ("solver", "optimizer")])
 def test_words_of_other_packages_name_those_of_networks(word, ours):
-    for owner, call in (("RNN", lambda **word: RNN(2, 5, 2, **word)), ("Population", lambda **word: Population(3, 2, 5, 2, **word)),
-                        ("RNN", lambda **word: RNN(2, output_size=2, **word))):  # before what is missing
+    for owner, call in (("RNN", lambda **word: RNN(2, 5, 2, **word)),
+                        ("Population", lambda **word: Population(3, 2, 5, 2, **word)), ("RNN", lambda **word: RNN(2, output_size=2, **word))):  # before what is missing
         with pytest.raises(TypeError, match=f"^{owner} takes no {word}: .*{re.escape(ours)}"):
             call(**{word: 1})
 
 
 @pytest.mark.parametrize(("word", "ours"), [
-    *WORDS, ("batch_first", "samples-first"), ("lr", "learning_rate_init"), ("input_dim", "from the data"), ("epochs", "max_iter"),
-    ("clipnorm", "max_grad_norm"), ("optimizer", "solver"), ("patience", "n_iter_no_change")])
+    *WORDS, ("batch_first", "samples-first"), ("lr", "learning_rate_init"), ("input_dim", "from the data"),
+    ("epochs", "max_iter"), ("clipnorm", "max_grad_norm"), ("optimizer", "solver"), ("patience", "n_iter_no_change")])
 @pytest.mark.parametrize("kind", [RNNRegressor, RNNClassifier])
 def test_words_of_other_packages_name_those_of_estimators(kind, word, ours):
     for call in (lambda: kind(**{word: 1}), lambda: kind().set_params(**{word: 1})):
@@ -183,13 +183,13 @@ def test_words_of_other_packages_name_those_of_estimators(kind, word, ours):
 
 @pytest.mark.parametrize(("option", "value", "ours"), [
     ("loss", "bce", '"binary_cross_entropy" with output_activation="sigmoid"'), ("loss", "mse", '"squared_error"'),
-    ("loss", "MSE", '"squared_error"'), ("loss", "mae", '"absolute_error"'), ("loss", "crossentropy", '"cross_entropy" with output'),
+    ("loss", "MSE", '"squared_error"'), ("loss", "mae", '"absolute_error"'),
+    ("loss", "crossentropy", '"cross_entropy" with output'),
     ("loss", "NLL", '"cross_entropy" with output_activation="softmax"'), ("loss", ("smooth-l1", 2.0), '"huber"'),
     ("loss", "Squared Error", '"squared_error"'), ("loss", "sparse_categorical_crossentropy", '"cross_entropy"'),
     ("activation", "linear", '"identity"'), ("activation", "logistic", '"sigmoid"'), ("activation", "ReLU", '"relu"'),
     ("output_activation", "linear", '"identity"'), ("output_activation", "exponential", '"exp"'),
-    ("initializer", "xavier", '"glorot_uniform"'), ("initializer", ("gaussian", 0.1), '"normal"'), ("initializer", "eye", '"identity"'),
-    ("reduction", "average", '"mean"'), ("output", "final", '"last"')])
+    ("initializer", "xavier", '"glorot_uniform"'), ("initializer", ("gaussian", 0.1), '"normal"'), ("initializer", "eye", '"identity"'), ("reduction", "average", '"mean"'), ("output", "final", '"last"')])
 def test_values_of_other_packages_name_ours(option, value, ours):
     written = value[0] if isinstance(value, tuple) else value
     words = re.escape(f"unknown {option} {written!r}; use {ours}".replace('"', "'", 2))
@@ -237,15 +237,15 @@ def test_every_value_of_other_packages_names_one_that_there_is():
 @pytest.mark.parametrize(("method", "word", "ours"), [
     ("RNN.fit", "lr", "use learning_rate"), ("RNN.fit", "n_epochs", "use epochs"), ("RNN.fit", "clip", "use max_grad_norm"),
     ("RNN.fit", "sample_weight", "use weights"), ("RNN.fit", "validation_data", "use validation"), ("RNN.fit", "y", "use D"),
-    ("RNN.fit", "verbose", "use progress"), ("RNN.fit", "seed", "use random_state"), ("RNN.fit", "l2", "it is an option of RNN"),
-    ("RNN.fit", "alpha", _checks.LEAK_OR_PENALTY), ("Population.fit", "weight_decay", 'fit(optimizer="adamw")'),
-    ("RNNRegressor.score", "alpha", _checks.LEAK_OR_PENALTY), ("RNN.fit", "batch_first", "(N, T, I) or from a list"),
+    ("RNN.fit", "verbose", "use progress"), ("RNN.fit", "seed", "use random_state"),
+    ("RNN.fit", "l2", "it is an option of RNN"), ("RNN.fit", "alpha", _checks.LEAK_OR_PENALTY),
+    ("Population.fit", "weight_decay", 'fit(optimizer="adamw")'), ("RNNRegressor.score", "alpha", _checks.LEAK_OR_PENALTY),
+    ("RNN.fit", "batch_first", "(N, T, I) or from a list"),
     ("RNN.fit", "learning_rates", "'learning_rates'; did you mean 'learning_rate'?"), ("RNN.stream", "lr", "use learning_rate"),
-    ("RNN.stream", "callbacks", "use callback"), ("RNN.train_step", "clip", "use max_grad_norm"), ("RNN.generate", "n_steps", "use steps"),
-    ("Population.fit", "lr", "use learning_rate"), ("Population.fit", "n_epochs", "use epochs"),
-    ("Population.fit", "activation", "it is an option of Population"), ("RNNRegressor.predict", "hx", "use initial_state"),
-    ("RNNRegressor.score", "weights", "use sample_weight"), ("RNNClassifier.predict_proba", "h0", "use initial_state"),
-    ("RNNRegressor.forecast", "n_steps", "use steps"), ("fit_many", "lr", "use learning_rate"), ("fit_many", "clip", "use max_grad_norm")])
+    ("RNN.stream", "callbacks", "use callback"), ("RNN.train_step", "clip", "use max_grad_norm"),
+    ("RNN.generate", "n_steps", "use steps"), ("Population.fit", "lr", "use learning_rate"),
+    ("Population.fit", "n_epochs", "use epochs"), ("Population.fit", "activation", "it is an option of Population"),
+    ("RNNRegressor.predict", "hx", "use initial_state"), ("RNNRegressor.score", "weights", "use sample_weight"), ("RNNClassifier.predict_proba", "h0", "use initial_state"), ("RNNRegressor.forecast", "n_steps", "use steps"), ("fit_many", "lr", "use learning_rate"), ("fit_many", "clip", "use max_grad_norm")])
 def test_arguments_of_other_packages_name_ours(method, word, ours):
     owner, _, name = method.rpartition(".")
     made = {"RNN": RNN(2, 5, 2), "Population": Population(3, 2, 5, 2), "RNNRegressor": RNNRegressor(), "RNNClassifier": RNNClassifier()}
@@ -255,9 +255,9 @@ def test_arguments_of_other_packages_name_ours(method, word, ours):
 
 
 @pytest.mark.parametrize(("word", "ours"), [
-    ("lr", "RNNRegressor takes no lr: use learning_rate_init"), ("weights", "RNNRegressor.fit takes no weights: use sample_weight"),
-    ("validation_data", "RNNRegressor.fit takes no validation_data: use validation"), ("D", "RNNRegressor.fit takes no D: use y"),
-    ("verbose", "RNNRegressor.fit takes no verbose: it is an option of RNNRegressor")])
+    ("lr", "RNNRegressor takes no lr: use learning_rate_init"),
+    ("weights", "RNNRegressor.fit takes no weights: use sample_weight"),
+    ("validation_data", "RNNRegressor.fit takes no validation_data: use validation"), ("D", "RNNRegressor.fit takes no D: use y"), ("verbose", "RNNRegressor.fit takes no verbose: it is an option of RNNRegressor")])
 def test_fit_of_an_estimator_names_our_arguments(word, ours):
     with pytest.raises(TypeError, match=f"^fit takes no '{word}', only X, y, .*; {re.escape(ours)}$"):
         RNNRegressor().fit(X, X[:, :, 0], **{word: 1})
@@ -295,9 +295,9 @@ def test_every_hint_names_options_that_there_are():
 def test_sequences_of_different_lengths_name_the_function_that_pads_them():
     net, ragged = RNN(2, 5, 2), [np.ones((n, 2)) for n in (3, 5, 4)]
     for name, call in (("X", lambda: net.fit(ragged, ragged)), ("X", lambda: net.forward([x.tolist() for x in ragged])),
-                       ("D", lambda: net.fit(np.ones((5, 3, 2)), ragged)), ("X", lambda: Population(2, 2, 5, 2).forward(ragged)),
-                       ("validation's X", lambda: net.fit(X, D, validation=(ragged, ragged))),
-                       ("X", lambda: net.forward(np.array(ragged, dtype=object)))):
+                       ("D", lambda: net.fit(np.ones((5, 3, 2)), ragged)),
+                       ("X", lambda: Population(2, 2, 5, 2).forward(ragged)),
+                       ("validation's X", lambda: net.fit(X, D, validation=(ragged, ragged))), ("X", lambda: net.forward(np.array(ragged, dtype=object)))):
         with pytest.raises(ValueError, match=f"^{name} holds 3 sequences of different lengths, from 3 to 5: .*sequences.to_time_major"):
             call()
     X_padded, lengths = sequences.to_time_major(ragged)

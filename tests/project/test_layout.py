@@ -51,3 +51,22 @@ def test_mutate_names_functions_and_test_files_that_exist():
         defined = set(re.findall(r"^ *(?:cdef|def) [^(\n=]*?(\w+)\(", text, re.MULTILINE))
         assert {name.rpartition(".")[2] for name in functions} - defined == set()
     assert set(mutate.TEST_FILES) - {path.name for path in TESTS.rglob("test_*.py")} == set()
+
+
+# Files that a build writes, and files whose long lines are left. Do not add files.
+LONG = {f"fastbptt/{name}" for name in (
+    "kernels/names.py", "options/signature.py", "_population.pyx", "cli/explain.py", "cli/explain_gates.py", "cli/forecast.py",
+    "cli/predict.py", "cli/predict_table.py", "cli/train.py", "engine/backward.pxi", "engine/cells.pxi", "engine/forward.pxi",
+    "engine/low_rank.pxi", "kernels/blas.pyx", "kernels/kernels.pxd", "lanes/gates.pxi")}
+
+
+def test_lines_of_the_package_have_at_most_128_characters():
+    if not (ROOT / "fastbptt" / "_core.pyx").exists():
+        pytest.skip("no sources beside the tests")
+    paths = [ROOT / "setup.py", *(path for folder in ("fastbptt", "bench") for path in (ROOT / folder).rglob("*.p*")
+                                  if path.suffix in (".py", ".pyx", ".pxi", ".pxd"))]
+    assert len(paths) > 200
+    too_long = [f"{name}:{number}" for path in paths if (name := path.relative_to(ROOT).as_posix()) not in LONG
+                for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+                if len(line) > 128 and "://" not in line]
+    assert too_long == []

@@ -495,7 +495,8 @@ def test_terms_are_products_of_jacobians(name):
 
 @pytest.mark.parametrize("name, options, match", [
     ("gru", {"omega": 0.1}, "omega requires plain units"), ("lstm", {"noise_std": 0.1}, "noise_std requires cell='plain'"),
-    ("gru_before", {"leak": 0.5}, "leak requires cell='plain'"), ("lstm", {"leak_form": "current"}, "leak requires cell='plain'"),
+    ("gru_before", {"leak": 0.5}, "leak requires cell='plain'"),
+    ("lstm", {"leak_form": "current"}, "leak requires cell='plain'"),
 ])
 def test_options_of_plain_units_are_refused(name, options, match):
     with pytest.raises(ValueError, match=match):
@@ -510,5 +511,5 @@ def test_an_unknown_cell_is_refused():
 
 def test_the_table_has_the_numbers_of_each_cell():
     assert {name: (len(row.gates), len(row.states), len(row.saves)) for name, row in reference.CELLS.items()} == {
-        "plain": (1, 1, 0), "rate": (1, 1, 1), "current": (1, 1, 1), "gru": (3, 1, 4), "gru_before": (3, 1, 3), "lstm": (4, 2, 6),
-        "plain_input": (1, 1, 1), "current_input": (1, 1, 1)}
+        "plain": (1, 1, 0), "rate": (1, 1, 1), "current": (1, 1, 1), "gru": (3, 1, 4), "gru_before": (3, 1, 3),
+        "lstm": (4, 2, 6), "plain_input": (1, 1, 1), "current_input": (1, 1, 1)}

@@ -71,8 +71,8 @@ def test_terms_of_a_gradient_add_up_to_it(form, leak, trained):
 def random_call(seed):
     """Parameters, X, D and options of the seed-th call; each option is there or not, with every other."""
     rng = np.random.default_rng(seed)
-    has = dict(zip(("last", "noise", "dropout", "rates", "ids", "layers", "both", "S_0", "trained", "ragged", "resets", "weights",
-                    "signs"), (rng.random(13) < 0.5).tolist()))
+    has = dict(zip(("last", "noise", "dropout", "rates", "ids", "layers", "both", "S_0", "trained", "ragged", "resets",
+                    "weights", "signs"), (rng.random(13) < 0.5).tolist()))
     layers = 2 if has["layers"] else 1
     p = parameters(rng, layers, has["both"], has["trained"] or seed % 2 == 0, has["S_0"])
     X = rng.integers(I, size=(T, B)) if has["ids"] else rng.normal(size=(T, B, I))

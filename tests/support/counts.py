@@ -2,7 +2,8 @@
 
     python tests/support/counts.py [FOLDER]     by default the source folder that this file lies in
 
-Only files below `fastbptt/` are read, without generated C, and without what a build writes from the tables. Comments and docstrings do not count.
+Only files below `fastbptt/` are read, without generated C, and without what a build writes from the tables. Comments and
+docstrings do not count.
 
 places to edit
     The number of places that name one representative item, and the number of files that hold them. Whoever adds another

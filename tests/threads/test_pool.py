@@ -20,8 +20,8 @@ MISSING = "the sources or a C compiler are not here"
 
 
 def build(compiler, program, *flags):
-    return subprocess.run([compiler, *FLAGS, *flags, f"-I{PACKAGE}/threads", HERE / "pool.c", PACKAGE / "threads" / "pool.c", "-o",
-                           program], capture_output=True, text=True)
+    return subprocess.run([compiler, *FLAGS, *flags, f"-I{PACKAGE}/threads", HERE / "pool.c", PACKAGE / "threads" / "pool.c",
+                           "-o", program], capture_output=True, text=True)
 
 
 def run(program, check, *before):

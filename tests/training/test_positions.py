@@ -452,8 +452,8 @@ def test_a_seed_starts_a_run_of_a_population_at_the_beginning_of_its_streams(kin
         ends.append(population.theta.tobytes())
     assert ends[0] == ends[1]
     before = population.theta
-    for bad, error, words in (([1] * 8, ValueError, "random_state must hold 9 seeds, got 8"), (-1, ValueError, "must not be neg"),
-                              ([*own[:8], "a"], TypeError, r"random_state\[8\] must be"), ("a", TypeError, "random_state must be")):
+    for bad, error, words in (([1] * 8, ValueError, "random_state must hold 9 seeds, got 8"),
+                              (-1, ValueError, "must not be neg"), ([*own[:8], "a"], TypeError, r"random_state\[8\] must be"), ("a", TypeError, "random_state must be")):
         with pytest.raises(error, match=words):
             population.fit(X, D, random_state=bad)
     assert np.array_equal(population.theta, before)

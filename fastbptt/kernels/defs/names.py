@@ -46,7 +46,7 @@ def literals(folder):
         "Cell": dict.fromkeys(row[2] for row in cells),
         "Activation": [row[1] for row in activations if row.macro == "ACTIVATION" and row[2] != "OUTPUT"],
         "OutputActivation": [row[1] for row in activations if row.macro != "ACTIVATION" or row[2] != "HIDDEN"],
-        "RegressionLossName": [row[1] for row in losses if row[2] not in ("SIGMOID", "SOFTMAX")],  # else the targets are classes
+        "RegressionLossName": [row[1] for row in losses if row[2] not in ("SIGMOID", "SOFTMAX")],  # else classes
         "LossName": [row[1] for row in losses],
         "OptimizerName": [row[1] for row in rules],
     }
@@ -74,11 +74,12 @@ def population_options(folder):
     types = {each.arg: ast.unparse(each.annotation) for each in init.args.kwonlyargs if each.arg != "random_state"}
     types.update({name: f"{types[name]} | Sequence[{types[name]}] | np.ndarray" for name in ("l1", "l2")})
     used = {each.id for type in types.values() for each in ast.walk(ast.parse(type)) if isinstance(each, ast.Name)}
-    ours = sorted(name for name in used - {"Mapping", "Sequence", "ArrayLike", "DTypeLike", "np"} if not hasattr(builtins, name))
+    ours = sorted(name for name in used - {"Mapping", "Sequence", "ArrayLike", "DTypeLike", "np"}
+                  if not hasattr(builtins, name))
     return "\n".join([
         f'"""The options of RNN that Population passes on. {SOURCE.format("the signature of RNN.__init__")}"""', "",
-        "from __future__ import annotations", "", "from collections.abc import Mapping, Sequence", "from typing import TypedDict", "",
-        "import numpy as np", "from numpy.typing import ArrayLike, DTypeLike", "",
+        "from __future__ import annotations", "", "from collections.abc import Mapping, Sequence",
+        "from typing import TypedDict", "", "import numpy as np", "from numpy.typing import ArrayLike, DTypeLike", "",
         "from .._types import (", *(f"    {name}," for name in ours), ")", "", "",
         "class PopulationOptions(TypedDict, total=False):",
         '    """Options of RNN that Population passes on. Each network may have its own penalties."""', "",
