@@ -249,8 +249,7 @@ class RNN(Dispatch, Arguments, Fitting, Generation, Conversion, Stored, Streams)
     References
     ----------
     Elman 1990, Cognitive Science 14:179. Werbos 1990, Proceedings of the IEEE 78:1550. Time constants of units: Quax, D'Asaro
-    and van Gerven 2020, Neural Computation 32:1033; Perez-Nieves, Leung, Dragotti and Goodman 2021, Nature Communications
-    12:5791.
+    and van Gerven 2020, Neural Computation 32:1033; Perez-Nieves et al. 2021, Nature Communications 12:5791.
 
     Examples
     --------
