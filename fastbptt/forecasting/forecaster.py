@@ -301,8 +301,10 @@ class Forecaster:
                 times = each.axis.times(T, max(steps, len(more.known)))
                 places = [place_of.get(time, -1) for time in times]
                 count = places.index(-1) if -1 in places else len(places)
+                at = list(place_of)
+                if not count:
+                    raise ValueError(f"known must begin at {times[0]} or before{_of(each.id)}, got {at[0]} to {at[-1]}")
                 if count < steps:
-                    at = list(place_of)
                     raise ValueError(f"known must have a row for each of the next {steps} steps{_of(each.id)}, and has none "
                                      f"for {times[count]}; its times are {at[0]} to {at[-1]}")
                 rows = np.concatenate([rows[:T], more.known[places[:count]]])

@@ -153,6 +153,8 @@ def test_known_inputs_move_the_forecast():
     np.testing.assert_allclose(model.predict(known=more)["forecast"], [28, 20, 20, 20], atol=1.0)
     with pytest.raises(ValueError, match=r"known must have a row for each of the next 4 steps, and has none for 2020-07-20"):
         model.predict(known=other.set_axis(pd.date_range(frame.index[T], periods=h, freq="2D")))
+    with pytest.raises(ValueError, match=r"known must begin at 2020-07-19 .*or before, got 2020-07-20 "):
+        model.predict(known=other.set_axis(frame.index[T:] + pd.Timedelta(days=1)))
 
 
 def test_gaps_are_an_error_unless_filled():
