@@ -27,6 +27,8 @@ cdef enum:
                                 # least 64
     MORE = 3                    # numbers that `index_run` may read and write beyond the end of its own
     FEW_WORDS = 512             # size of the stack buffer for the order of a packed call
+    FACTORED_FROM = 64          # least H at which W_s of low rank stays in its factors (`factored`)
+    FACTORED_RANKS = 4          # and least H / R
     SHARED_FROM = 8192          # product size m n k from which a BLAS may use several threads (OpenBLAS: gemv 9216)
 
 
@@ -82,6 +84,19 @@ cdef inline Py_ssize_t slot_of(const Plan *p, Py_ssize_t gate) noexcept nogil:
     `first_slot` ... first_slot + gates - 1 to W_s.
     """
     return (gate + first_slot(p)) % p.gates
+
+
+cdef inline bint factored(const Plan *p) noexcept nogil:
+    """Return whether the steps multiply by M and N of a W_s of low rank, and not by their product.
+
+    Only the shapes decide, so that `step`, `forward` and the gradient have the same bits.
+    """
+    return p.rank > 0 and p.gates == 1 and p.H >= FACTORED_FROM and FACTORED_RANKS * p.rank <= p.H
+
+
+cdef inline Py_ssize_t recurrent_width(const Plan *p) noexcept nogil:
+    """Return how many multiplications each gate of a unit makes with the state before a step."""
+    return 2 * p.rank if factored(p) else p.H
 
 
 cdef inline bint separate_leaks(const Plan *p) noexcept nogil:
