@@ -92,8 +92,8 @@ from .kernels.kernels cimport (
     activation_rows, cell_rows, loss_rows, outputs_of, rule_rows,
     CellRow, ErrorOptions, Kernels, Units, UpdateOptions,
     accumulate, add_normals, add_product, affine, column_sums, draw_mask, error, gate, gate_back, gather, halves_vectors, hold,
-    integrate, integrate_back, map_parameters, pack, padded, pull_back, reads_input, recur, recur_back, scatter, update as update_verb,
-    vector_kernels,
+    integrate, integrate_back, map_parameters, pack, padded, pull_back, reads_input, recur, recur_back, scatter,
+    update as update_verb, vector_kernels,
 )
 
 # Files of one translation unit, in reading order.

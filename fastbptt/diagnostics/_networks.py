@@ -29,6 +29,8 @@ def require_one_layer(network):
         config = {**state["config"], **{name: _options.kept_defaults()[name] for name in CONSTRAINTS}}
         if _units.trains_leak(state["config"]):  # then leak_logit remains a parameter
             config["trainable"] = {"leak": True}
+        if network.rank is not None:  # penalties may name M and N, and no diagnostic reads them
+            config["l1"] = config["l2"] = 0.0
         other.__setstate__({**state, "config": config, "theta": theta})
         return other
     return network

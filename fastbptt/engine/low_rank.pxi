@@ -2,12 +2,12 @@
 #
 # With a rank R, theta (P,) holds M (gates H, R) and N (H, R) in place of W_s. There are two ways to compute with them.
 #
-# Whole: the effective parameters are theta (P,), after the parametrizations of its entries, with W_s (gates H, H) behind it. Their
-# length is p.effective. The rest of the engine reads W_s there, and adds its gradient there. `run` calls these functions once per
-# call.
+# Whole: the effective parameters are theta (P,), after the parametrizations of its entries, with W_s (gates H, H) behind it.
+# Their length is p.effective. The rest of the engine reads W_s there, and adds its gradient there. `run` calls these functions
+# once per call.
 #
-# Factored (`factored`, plan.pxi): a step computes S @ N, then (S @ N) @ M.T, and back delta @ M, then (delta @ M) @ N.T. No array
-# has H x H numbers. Omega, `terms` and `flow` read W_s in the backward pass, so such calls go back by the whole W_s
+# Factored (`factored`, plan.pxi): a step computes S @ N, then (S @ N) @ M.T, and back delta @ M, then (delta @ M) @ N.T. No
+# array has H x H numbers. Omega, `terms` and `flow` read W_s in the backward pass, so such calls go back by the whole W_s
 # (`factored_back`); their states have the same bits.
 #
 # The products are those of the kernels.
@@ -61,7 +61,8 @@ cdef inline bint factored_back(const Plan *p, const Call *c) noexcept nogil:
     return factored(p) and c.omega == 0 and not c.drops_noise and c.flow == NULL and c.terms_S == NULL
 
 
-cdef void pack_factors(const Plan *p, const Call *c, const Kernels *k, const Shared *shared, const floating *theta) noexcept nogil:
+cdef void pack_factors(const Plan *p, const Kernels *k, const Shared *shared,
+                       const floating *theta) noexcept nogil:
     """Pack N and M.T for the steps forward, and M and N.T for those back, from theta (P,)."""
     cdef Py_ssize_t R = p.rank, H = p.H, ldr = padded(k, R, theta), ldh = padded(k, H, theta)
     pack(k, H, R, theta + p.N, R, 1, <floating *> shared.N, ldr)
@@ -106,8 +107,8 @@ cdef void factored_forward(const Plan *p, const Call *c, const Kernels *k, const
         if before != NULL:
             add_by_factors(p, k, w, rows, read, shared.N, shared.M_T, <const floating *> NULL, S)
         if direct:
-            integrate(k, &c.units, 1, rows, p.H, <const floating *> NULL, w.ldh, <const floating *> NULL, <floating *> NULL, before,
-                      carry_before, S, other)
+            integrate(k, &c.units, 1, rows, p.H, <const floating *> NULL, w.ldh, <const floating *> NULL, <floating *> NULL,
+                      before, carry_before, S, other)
         else:
             recur(k, p.activation, 1, rows, p.H, <const floating *> NULL, w.ldh, <const floating *> NULL, S, other)
         if second:
@@ -120,8 +121,8 @@ cdef void factored_forward(const Plan *p, const Call *c, const Kernels *k, const
         memcpy(saves, carry, steps * n * sizeof(floating))
 
 
-cdef void factored_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps, Py_ssize_t row,
-                            Py_ssize_t rows, const floating *R, const floating *delta_next, floating *dcarry,
+cdef void factored_backward(const Plan *p, const Call *c, const Kernels *k, const Workspace *w, Py_ssize_t steps,
+                            Py_ssize_t row, Py_ssize_t rows, const floating *R, const floating *delta_next, floating *dcarry,
                             floating *delta) noexcept nogil:
     """Do what `plain_backward` or `leaky_backward` does, by the factors of W_s."""
     cdef Py_ssize_t n = rows * w.ldh, at = delta - <floating *> w.delta
@@ -133,8 +134,8 @@ cdef void factored_backward(const Plan *p, const Call *c, const Kernels *k, cons
         if delta_next != NULL:
             add_by_factors(p, k, w, rows, delta_next, w.shared.M, w.shared.N_T, mask, d)
         if cell_of(c).direct:
-            integrate_back(k, &c.units, 1, rows, p.H, <const floating *> NULL, w.ldh, <const floating *> NULL, <floating *> NULL,
-                           R + steps * n, delta_next, dcarry, d)
+            integrate_back(k, &c.units, 1, rows, p.H, <const floating *> NULL, w.ldh, <const floating *> NULL,
+                           <floating *> NULL, R + steps * n, delta_next, dcarry, d)
         else:
             recur_back(k, p.activation, 1, rows, p.H, <const floating *> NULL, w.ldh, R + steps * n, <const floating *> NULL, d)
         if keeps:
@@ -144,7 +145,7 @@ cdef void factored_backward(const Plan *p, const Call *c, const Kernels *k, cons
 
 cdef void add_to_factors(const Plan *p, const Kernels *k, const Workspace *w, Py_ssize_t rows, const floating *delta,
                          const floating *before, floating *gradient) noexcept nogil:
-    """Compute dM += delta.T @ (before @ N) and dN += before.T @ (delta @ M), both (H, R) in gradient (P,), for rows of a block."""
+    """Compute dM += delta.T @ (before @ N) and dN += before.T @ (delta @ M), both (H, R) in gradient (P,), for a block."""
     cdef Py_ssize_t H = p.H, R = p.rank, ldh = w.ldh, ldr = w.ldr
     cdef floating *narrow = <floating *> w.narrow
     affine(k, rows, H, R, before, ldh, <const floating *> w.shared.N, ldr, <const floating *> NULL, narrow, ldr)

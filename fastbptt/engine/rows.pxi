@@ -23,7 +23,7 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
         if p.gates > 1:
             pack_gates(p, k, shared, theta, ldh)
         elif factored(p):
-            pack_factors(p, c, k, shared, theta)
+            pack_factors(p, k, shared, theta)
         elif c.most > 1 or not from_zero(p, c):
             pack(k, H, H, theta + p.W_s, 1, H, <floating *> shared.P_s, ldh)
     if p.reads:

@@ -23,7 +23,7 @@ cdef struct Shared:
     Py_ssize_t *omega_rows       # (shards,)         rows in that sum
     void *omega_slopes           # (shards, H, H)    derivative of that sum with respect to W_s
     void *theta                  # (effective,)      effective parameters; absent without parametrizations and W_s
-    void *product                # (gates H, ldh)    W_s or its gradient; absent without a rank and if `factored`, like the next two
+    void *product                # (gates H, ldh)    W_s or its gradient; absent if nothing reads W_s = M N.T, like the next two
     void *factor                 # (gates H, ldr)    M or its gradient
     void *packed_factor          # (R, ldh) or (H, ldr)  N.T or N, packed
     void *P_x                    # (I, gates ldh)    W_x.T, packed for forward; for token ids a table with one row per id
