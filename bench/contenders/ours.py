@@ -18,7 +18,8 @@ class Core:
 
     def __init__(self, problem, variant=""):
         """Prepare what may be done once for the shapes of the problem, in this variant."""
-        self.net = fastbptt.RNN(problem.I, problem.H, problem.O, dtype=problem.dtype, cell=problem.units)
+        cell = {} if problem.units == "plain" else {"cell": problem.units}  # compare.py also times builds that have no cells
+        self.net = fastbptt.RNN(problem.I, problem.H, problem.O, dtype=problem.dtype, **cell)
         self.net.load_state_dict(problem.parameters)
         self.X, self.D = problem.X, problem.D
         if problem.lengths is not None:

@@ -119,7 +119,7 @@ class RNNRegressor(Estimator):
         Data losses of each epoch, without penalties, in scaled units. warm_start and partial_fit extend them. The second is
         empty without a validation set.
     loss_, best_loss_ : float
-        The last of loss_curve_; the lowest of validation_loss_curve_, or of loss_curve_ if that is empty.
+        The last of ``loss_curve_``; the lowest of ``validation_loss_curve_``, or of ``loss_curve_`` if that is empty.
     n_iter_ : int
         Number of epochs.
     history_ : training.History or None

@@ -229,6 +229,7 @@ def test_a_network_learns_to_compare_items_over_a_delay():
     assert datasets.fraction_wrong(Y, D, weights) < 0.05 and loss < 0.1  # guesses: 0.5 and 0.693
 
 
+@pytest.mark.thorough
 def test_a_network_learns_three_bits():
     net = RNN(3, 32, 3, random_state=0)
     Y, D, weights, loss = train(net, lambda B, rng: datasets.flip_flop(B, 50, random_state=rng), 600, 5e-3)

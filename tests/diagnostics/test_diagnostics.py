@@ -627,7 +627,7 @@ def linear_network(W, **options):
     return RNN(1, len(W), 1, activation="identity", initializer={"W_x": np.zeros((len(W), 1)), "W_s": W}, bias=False, **options)
 
 
-@pytest.mark.share(6)
+@pytest.mark.share(12)
 @pytest.mark.parametrize("options", [{}, {"leak": 0.3}, {"leak": 0.3, "leak_form": "current"}, {"dt": 1.0, "tau": 1000.0}], ids=str)
 @pytest.mark.parametrize("H", [1, 7, 40])
 def test_a_point_whose_largest_eigenvalue_is_one_is_marginal(H, options):
@@ -769,6 +769,7 @@ def test_what_is_bad_is_refused(call, error, words):
 # ---- Pictures
 
 
+@pytest.mark.thorough
 def test_pictures_are_axes_with_words_at_them():
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("Agg")

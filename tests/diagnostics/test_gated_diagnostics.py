@@ -171,6 +171,7 @@ def test_what_is_bad_is_refused(call, error, words):
         call()
 
 
+@pytest.mark.thorough
 def test_pictures_show_h_and_c():
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("Agg")

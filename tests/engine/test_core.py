@@ -199,7 +199,7 @@ def test_every_operation_for_large_shapes(shape):
     check(draw(shape, choice=COVERING_CHOICES[2]), [loss_and_gradients])
 
 
-@pytest.mark.share(8)
+@pytest.mark.thorough
 @pytest.mark.parametrize("head", [HEADS[0], *(head for head in HEADS if head.labels or head.loss == "quantile")],
                          ids=lambda head: head.name)
 def test_targets_and_weights_move_on_with_the_blocks(head):

@@ -78,6 +78,7 @@ def test_gradients_are_those_of_the_reference(cell, H):
             assert_equal(found, expected, 1e-11)
 
 
+@pytest.mark.share(6)
 @pytest.mark.parametrize("both", (False, True), ids=("forward", "both directions"))
 @pytest.mark.parametrize("sizes", ((5,), (9, 5)), ids=("one layer", "two layers"))
 @pytest.mark.parametrize("cell", CELLS)
@@ -113,7 +114,7 @@ def test_a_single_step_has_the_gradients_of_the_reference(cell):
             assert_equal(found, expected, 1e-11)
 
 
-@pytest.mark.share(3)
+@pytest.mark.thorough
 @pytest.mark.parametrize("cell", CELLS)
 def test_float32_is_near_float64(cell):
     rng = np.random.default_rng(5)

@@ -648,7 +648,7 @@ def assert_near(found, expected, call):
 
 
 @pytest.mark.quick
-@pytest.mark.share(10)
+@pytest.mark.share(20)
 @pytest.mark.parametrize("turn", range(20))
 def test_core_and_reference_agree_on_random_kinds(turn):
     rng = np.random.default_rng(turn)
@@ -666,7 +666,7 @@ def test_core_and_reference_agree_on_random_kinds_of_gated_cells(turn):
 
 
 @pytest.mark.quick
-@pytest.mark.share(4)
+@pytest.mark.share(10)
 @pytest.mark.parametrize("turn", range(10))
 def test_core_and_reference_agree_on_random_kinds_of_low_rank(turn):
     rng = np.random.default_rng([turn, 2])
@@ -704,7 +704,7 @@ def test_the_sweep_over_sequences_draws_all_other_options():
     assert len({kind[5:] for pair in drawn for kind in pair}) > 170
 
 
-@pytest.mark.share(20)
+@pytest.mark.thorough
 @pytest.mark.parametrize("output", VALUES["output"])
 @pytest.mark.parametrize("resets", VALUES["resets"])
 @pytest.mark.parametrize("weights", ["none", "few steps"])

@@ -323,6 +323,7 @@ def test_a_population_computes_them_one_at_a_time(tmp_path):
     assert (other[2].unit_leaks == population[2].unit_leaks).all() and (other[2].leak == LEAKS).all()
 
 
+@pytest.mark.thorough
 def test_estimators_take_arrays_and_keep_them(tmp_path):
     from sklearn.base import clone
 

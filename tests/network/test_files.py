@@ -569,6 +569,7 @@ def test_a_header_that_is_no_header_is_refused(tmp_path, members, text):
     refused(tmp_path / "a.npz")
 
 
+@pytest.mark.thorough
 def test_arrays_of_options_do_not_count_as_parameters_where_a_file_declares_more_than_it_has(tmp_path):
     net = RNN(3, 600, 2, connectivity={"W_s": np.ones((600, 600))}, random_state=0)  # large beside a file's buffer
     header, arrays = _files.read(_saved(net, tmp_path / "model.npz"))

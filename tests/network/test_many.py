@@ -601,6 +601,7 @@ def test_an_interrupt_leaves_whole_networks():
     assert sorted(round(each.max()) for each in moved)[-2:] == [2, 3] and sum(each.any() for each in moved) == 2
 
 
+@pytest.mark.thorough
 def test_chunks_are_large_enough_and_hold_whole_vectors():
     needs_lanes()
     L, X = _population.lanes("float64"), np.zeros((50, 1, 2))

@@ -102,6 +102,7 @@ def test_warnings_name_the_line_of_the_call(nested):
 # ---- Nested
 
 
+@pytest.mark.thorough
 def test_nested_cross_validation_is_a_loop_of_cross_validations():
     X, y = drawn("regressor", "sequence", seed=4)
     grid, seeds = {"hidden_size": [1, 3], "l2": [0.0, 0.1]}, [3, 5]

@@ -50,6 +50,7 @@ MORE = {
 }
 
 
+@pytest.mark.share(10)
 @every_cell
 @pytest.mark.parametrize("more, data", MORE.values(), ids=list(MORE))
 def test_gradients_are_those_of_the_complex_step(cell, more, data):

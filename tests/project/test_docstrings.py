@@ -7,16 +7,11 @@ import warnings
 import numpy as np
 import pytest
 
-import fastbptt
-from fastbptt import datasets, diagnostics, optimizers, schedules, sequences
+from public import public_names
 
-NAMES = {name: getattr(fastbptt, name) for name in fastbptt.__all__ if not name.startswith("_")}
-# Names of these modules that users call; the others serve the package
-MODULES = {
-    datasets: datasets.__all__, diagnostics: diagnostics.__all__, sequences: ("to_time_major", "to_samples", "forecast_pairs"),
-    optimizers: ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad"),
-    schedules: ("Constant", "Cosine", "Exponential", "InverseScaling", "Plateau", "Step"),
-}
+import fastbptt
+from fastbptt import optimizers, schedules
+
 # Methods of scikit-learn's interface, which its documentation describes
 OF_SCIKIT_LEARN = ("get_metadata_routing", "get_params", "set_params", "set_fit_request", "set_partial_fit_request",
                    "set_score_request")
@@ -24,9 +19,7 @@ OF_SCIKIT_LEARN = ("get_metadata_routing", "get_params", "set_params", "set_fit_
 
 def public():
     """Return the public functions, classes and methods by name."""
-    found = {name: value for name, value in NAMES.items() if inspect.isclass(value) or inspect.isfunction(value)}
-    for module, names in MODULES.items():
-        found |= {f"{module.__name__.removeprefix('fastbptt.')}.{name}": getattr(module, name) for name in names}
+    found = public_names()
     methods = {}
     for name, value in found.items():
         if not inspect.isclass(value) or issubclass(value, (optimizers.Optimizer, schedules.Schedule)):
@@ -58,7 +51,8 @@ def test_the_example_gives_what_it_shows(name, tmp_path, monkeypatch):
     if "import pandas" in text or name.startswith("Forecaster"):
         pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
-    example = doctest.DocTestParser().get_doctest(text, {"np": np} | NAMES, name, None, None)
+    names = {"np": np} | {each: getattr(fastbptt, each) for each in fastbptt.__all__}
+    example = doctest.DocTestParser().get_doctest(text, names, name, None, None)
     assert example.examples
     report = []
     with warnings.catch_warnings():

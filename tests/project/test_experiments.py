@@ -36,6 +36,7 @@ def test_an_experiment_runs_and_draws(experiment, monkeypatch, tmp_path, capsys,
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name, arguments, words", [
     ("bandit", ["--epochs", "3", "--blocks", "20", "--trials", "10"], "size by validation"),
     ("subjects", ["--epochs", "3", "--subjects", "1", "--trials", "10", "--data", "0"], "data 0, gru: 96 networks"),

@@ -21,8 +21,8 @@ class Item:
 
 
 @pytest.mark.parametrize(("instances", "n", "kept"), [
-    (12, 4, 3), (13, 4, 4), (3, 4, 1), (4, 1, 4), (3, None, 3), (0, 4, 0), (tiers.MOST, None, tiers.MOST),
-    (40, None, tiers.MOST), (40, 2, tiers.MOST)])
+    (8, 4, 2), (9, 4, 3), (13, 4, tiers.MOST), (3, 4, 1), (4, 1, tiers.MOST), (3, None, 3), (0, 4, 0),
+    (tiers.MOST, None, tiers.MOST), (40, None, tiers.MOST), (40, 2, tiers.MOST)])
 def test_a_plain_run_takes_one_instance_in_n_and_at_most_so_many_whatever_their_order(instances, n, kept):
     items = [Item(f"test_one[{k}-float64]", n) for k in range(instances)]
     left_out = tiers.left_out(items)
@@ -51,11 +51,33 @@ def test_tests_are_counted_one_by_one():
     assert [sum(item not in left_out for item in items[part]) for part in (slice(4), slice(4, 8))] == [1, 1]
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_each_part_has_every_test_and_all_parts_have_every_instance(n, monkeypatch):
+    items = [Item(f"test_{count}[{k}]", 4) for count in (1, 2, 7, 12) for k in range(count)] + [Item("test_long", "thorough")]
+    taken = []
+    for k in range(1, n + 1):
+        monkeypatch.setenv("FASTBPTT_TESTS", f"{k}/{n}")
+        left_out = tiers.left_out(items)
+        assert tiers.left_out(items[::-1]) == left_out
+        part = [item for item in items if item not in left_out]
+        assert {item.nodeid.partition("[")[0] for item in part} == {item.nodeid.partition("[")[0] for item in items}
+        assert len(part) == sum(-(-count // n) for count in (1, 2, 7, 12)) + 1
+        taken += part
+    assert set(taken) == set(items)
+
+
+@pytest.mark.parametrize("asked", ["0/3", "4/3", "1/", "/3", "a/3", "-1/3"])
+def test_a_part_that_does_not_exist_ends_the_run(asked, monkeypatch):
+    monkeypatch.setenv("FASTBPTT_TESTS", asked)
+    with pytest.raises(pytest.exit.Exception, match="K/N needs"):
+        tiers.left_out([])
+
+
 def test_all_and_a_named_test_take_every_instance(monkeypatch):
     monkeypatch.delenv("FASTBPTT_TESTS", raising=False)
     assert not tiers.takes_all(SimpleNamespace(args=["tests"]))
     assert tiers.takes_all(SimpleNamespace(args=["tests/engine", "tests/engine/test_it.py::test_one"]))
-    for value, expected in (("all", True), ("instances", True), ("", False)):
+    for value, expected in (("all", True), ("instances", True), ("", False), ("1/2", False)):
         monkeypatch.setenv("FASTBPTT_TESTS", value)
         assert tiers.takes_all(SimpleNamespace(args=["tests"])) == expected
 

@@ -3,7 +3,9 @@
 quick     `python -m pytest -m quick`: tests with the mark `quick`. They call a function of every module of fastbptt.
 plain     `python -m pytest`: every test without the mark `thorough`, but of each test at most MOST instances, and one in n of a
           test with the mark `share(n)`. They are those with the most different values of each parameter.
-instances FASTBPTT_TESTS=instances: every test and every instance. CI takes them with each kernel set and each special build.
+instances FASTBPTT_TESTS=instances: every test and every instance.
+K/N       FASTBPTT_TESTS=2/3: every test, and the second of three parts of its instances. CI takes another part with each kernel
+          set, so that each set meets every test and all sets together meet every instance.
 all       FASTBPTT_TESTS=all: every instance, and the tests that are skipped otherwise (`cases.ALL`).
 
 A mark `share` is for a test whose instances take long, a mark `thorough` for one that takes long by itself: about half a second
@@ -18,12 +20,16 @@ import zlib
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
 
-MOST = 4  # instances of one test
+MOST = 3  # instances of one test
 
 
 def left_out(items):
-    """Return the items that a plain run leaves out. Which instances it takes follows from their names and parameters alone."""
+    """Return the items that a run leaves out. Which instances it takes follows from their names and parameters alone."""
+    part = asked_part()
+    if part is not None:
+        return others(items, *part)
     instances = defaultdict(list)
     for item in items:
         mark = item.get_closest_marker("share")
@@ -34,6 +40,35 @@ def left_out(items):
     return found
 
 
+def asked_part():
+    """Return K and N of FASTBPTT_TESTS=K/N, or None."""
+    asked = os.environ.get("FASTBPTT_TESTS", "")
+    if "/" not in asked:
+        return None
+    k, _, n = asked.partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        pytest.exit(f"FASTBPTT_TESTS={asked}: K/N needs 1 <= K <= N", returncode=4)
+    return int(k), int(n)
+
+
+def others(items, k, n):
+    """Return the items that are not in part k of n. A part has ceil(count / n) instances of each test."""
+    instances = defaultdict(list)
+    for item in items:
+        instances[item.nodeid.partition("[")[0]].append(item)
+    found = set()
+    for group in instances.values():
+        by_name = sorted(group, key=checksum)
+        count = -(-len(group) // n)
+        found |= set(group) - {by_name[((k - 1) * count + j) % len(group)] for j in range(count)}
+    return found
+
+
+def checksum(item):
+    """Return a number that follows from the name of an instance."""
+    return zlib.crc32(item.nodeid.rpartition("/")[2].encode())
+
+
 def various(group, count):
     """Return `count` instances of a test, one after the other the one that brings most new values of parameters.
 
@@ -41,7 +76,7 @@ def various(group, count):
     """
     if len(group) <= count:
         return group
-    by_name = sorted(group, key=lambda item: zlib.crc32(item.nodeid.rpartition("/")[2].encode()))
+    by_name = sorted(group, key=checksum)
     left = {item: values_of(item) for item in by_name}
     taken, seen = [], set()
     while len(taken) < count:
