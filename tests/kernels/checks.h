@@ -453,12 +453,14 @@ static void NAME(check_integrate)(const verbs *v, ptrdiff_t pad, int activation,
                             (double)H + 8, "the state", t * MOST_ROWS + i, j);
             }
         }
-    if (!with_mask) { /* a step whose product is already there has the same bits */
-        real *S_one = NAME(copied)(n, start), *other_one = NAME(empty)(n);
-        v->add_product(MOST_ROWS, H, before, ldh, P, ldh, S_one, ldh);
-        v->integrate(&what, 1, MOST_ROWS, H, NULL, ldh, NULL, NULL, before, integrated, S_one, other_one);
-        NAME(same_part)(1, MOST_ROWS, H, ldh, S, 0, MOST_ROWS, S_one);
-        NAME(same_part)(1, MOST_ROWS, H, ldh, other, 0, MOST_ROWS, other_one);
+    for (few = 1; few <= MOST_ROWS && !with_mask; few += MOST_ROWS - 1) { /* a step whose product is already there */
+        const int keep_blocks = block_count;
+        real *S_one = NAME(copied)(few * ldh, start), *other_one = NAME(empty)(few * ldh);
+        v->add_product(few, H, before, ldh, P, ldh, S_one, ldh);
+        v->integrate(&what, 1, few, H, NULL, ldh, NULL, NULL, before, integrated, S_one, other_one);
+        NAME(same_part)(1, MOST_ROWS, H, ldh, S, 0, few, S_one);
+        NAME(same_part)(1, MOST_ROWS, H, ldh, other, 0, few, other_one);
+        release(keep_blocks);
     }
     for (few = 1; few < MOST_ROWS; few++) {
         const int keep_blocks = block_count;
@@ -526,12 +528,14 @@ static void NAME(check_integrate_back)(const verbs *v, ptrdiff_t pad, int activa
             }
             NAME(close)(RECURRENCES, dU[i * ldh + j], whole, all, (double)H + 12, "dU", i, j);
         }
-    if (!with_mask && with_later) { /* the last step, whose product is already there, has the same bits */
+    for (few = 1; few <= MOST_ROWS && !with_mask && with_later; few += MOST_ROWS - 1) { /* likewise, the last step */
+        const int keep_blocks = block_count;
         const ptrdiff_t last = (steps - 1) * n;
-        real *delta_one = NAME(copied)(n, before + last), *dU_one = NAME(copied)(n, dU_before);
-        v->add_product(MOST_ROWS, H, later, ldh, P, ldh, delta_one, ldh);
-        v->integrate_back(&what, 1, MOST_ROWS, H, NULL, ldh, NULL, NULL, R + last, later, dU_one, delta_one);
-        NAME(same_part)(1, MOST_ROWS, H, ldh, delta + last, 0, MOST_ROWS, delta_one);
+        real *delta_one = NAME(copied)(few * ldh, before + last), *dU_one = NAME(copied)(few * ldh, dU_before);
+        v->add_product(few, H, later, ldh, P, ldh, delta_one, ldh);
+        v->integrate_back(&what, 1, few, H, NULL, ldh, NULL, NULL, R + last, later, dU_one, delta_one);
+        NAME(same_part)(1, MOST_ROWS, H, ldh, delta + last, 0, few, delta_one);
+        release(keep_blocks);
     }
     for (few = 1; few < MOST_ROWS; few++) {
         const int keep_blocks = block_count;

@@ -124,6 +124,7 @@ EQUIVALENT = {
     ("outer", "if (there < nv [*] W *", "if (1) {"): "a copy that is not needed: slower alone",
     ("outer", "if (there < nv [*] W *", "*<=*"): "likewise",
     ("outer", "if (there < nv [*] W *", "*step >*[=0]*"): "likewise",
+    ("*_step_back", "*comes [?] *", "*comes || 1 [?] *"): "dcarry is 0 if nothing comes",
     ("outer", "if (c == buffer)", "if (1)"): "else it copies C onto itself",
     ("outer", "for (j = 0; j < nv [*] W; j++)", "*<= nv*"):
         "one number of the next row, which is written after it; after the last row the buffer has room",
