@@ -91,9 +91,9 @@ from .kernels.kernels cimport (
     IDENTITY, LOSS_COUNT, NOISE, NONE, OUTPUT, PLAIN, PLAIN_INPUT, QUANTILE, RATE, RULE_COUNT, SECOND, SGD, SQUARED_ERROR, TANH,
     activation_rows, cell_rows, loss_rows, outputs_of, rule_rows,
     CellRow, ErrorOptions, Kernels, Units, UpdateOptions,
-    accumulate, add_normals, affine, column_sums, draw_mask, error, gate, gate_back, gather, halves_vectors, hold, integrate,
-    integrate_back, map_parameters, pack, padded, pull_back, reads_input, recur, recur_back, scatter, update as update_verb,
-    vector_kernels,
+    accumulate, add_normals, add_product, affine, column_sums, draw_mask, error, gate, gate_back, gather, halves_vectors, hold,
+    integrate, integrate_back, map_parameters, pack, padded, pull_back, reads_input, recur, recur_back, scatter,
+    update as update_verb, vector_kernels,
 )
 
 # Files of one translation unit, in reading order.

@@ -230,7 +230,9 @@ cdef bint backward_through(const Plan *p, Call *c, const Kernels *k, const Share
             before = <floating *> w.before
         if w.gated != NULL:
             find_gated(p, w, rows, R, before, <floating *> w.gated)
-        if p.gates == 1 and (end > 1 or not from_zero(p, c)):
+        if w.shared.factored and (end > 1 or not from_zero(p, c)):
+            add_to_factors(p, k, w, rows, delta, before, gradient)
+        elif p.gates == 1 and (end > 1 or not from_zero(p, c)):
             accumulate(k, rows, H, H, delta, ldh, before, ldh, gradient + p.W_s, H)
         # dW_x = delta.T @ X ;  db_s = delta.sum(axis=0)                                              (H, I) ; (H,)
         if p.one_hot:

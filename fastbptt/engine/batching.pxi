@@ -54,7 +54,7 @@ cdef Py_ssize_t rows_of_a_shard(const Plan *p, Py_ssize_t steps, Py_ssize_t B, P
     Calls of 0.13 to 0.6 ms that SHARD_LEAST divides take 1.00 to 1.02 times as long with one thread and 0.53 with two
     (2026-11).
     """
-    cdef double row = <double> p.H * (p.gates * (p.I + p.H if p.recurs else 0) + p.O)
+    cdef double row = <double> p.H * (p.gates * (p.I + recurrent_width(p) if p.recurs else 0) + p.O)
     cdef Py_ssize_t fewest = max(8, min(32, p.H // 16))  # 8 rows run at full speed if the weights stay in the cache
     cdef Py_ssize_t most = max(8, <Py_ssize_t> (<double> work / (<double> p.H * p.gates * max(p.I, p.H, p.O))))
     cdef Py_ssize_t shards = <Py_ssize_t> min(<double> B, row * steps / SHARD_LEAST)

@@ -84,6 +84,9 @@ cdef void plain_forward(const Plan *p, const Call *c, const Kernels *k, const Sh
                         Py_ssize_t steps, Py_ssize_t rows, const floating *before, const floating *carry_before, floating *S,
                         floating *carry, floating *saves) noexcept nogil:
     """Compute S[t] = g1(S[t] + S[t - 1] @ W_s.T)."""
+    if factored(p):
+        factored_forward(p, c, k, shared, w, steps, rows, before, carry_before, S, carry, saves)
+        return
     recur(k, p.activation, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, before, S,
           saves if cell_of(c).saves > 0 else <floating *> NULL)
 
@@ -92,6 +95,9 @@ cdef void plain_backward(const Plan *p, const Call *c, const Kernels *k, const W
                          Py_ssize_t rows, const floating *Q_s, const floating *R, const floating *before,
                          const floating *delta_next, floating *dcarry, floating *delta) noexcept nogil:
     """Compute delta[t] = (delta[t] + delta[t + 1] @ W_s) * g1'(R[t])."""
+    if w.shared.factored:
+        factored_backward(p, c, k, w, steps, row, rows, R, delta_next, dcarry, delta)
+        return
     recur_back(k, p.activation, steps, rows, p.H, Q_s, w.ldh, R, delta_next, delta)
 
 
@@ -99,6 +105,9 @@ cdef void leaky_forward(const Plan *p, const Call *c, const Kernels *k, const Sh
                         Py_ssize_t steps, Py_ssize_t rows, const floating *before, const floating *carry_before, floating *S,
                         floating *carry, floating *saves) noexcept nogil:
     """Compute both forms of leaky units, and dropout: kernels.h has the formulas."""
+    if factored(p):
+        factored_forward(p, c, k, shared, w, steps, rows, before, carry_before, S, carry, saves)
+        return
     integrate(k, &c.units, steps, rows, p.H, <const floating *> shared.P_s, w.ldh, <const floating *> w.mask,
               <floating *> w.masked, before, carry_before, S, saves if cell_of(c).carries == 1 else carry)
     if saves_state(c):
@@ -115,6 +124,9 @@ cdef void leaky_backward(const Plan *p, const Call *c, const Kernels *k, const W
     """
     cdef const floating *mask = <floating *> w.mask + row * w.ldh if w.mask != NULL else <floating *> NULL
     cdef Py_ssize_t n = rows * w.ldh, at = delta - <floating *> w.delta
+    if w.shared.factored:
+        factored_backward(p, c, k, w, steps, row, rows, R, delta_next, dcarry, delta)
+        return
     if w.leak_dS == NULL or not 0 <= at < w.rows * w.ldd:
         integrate_back(k, &c.units, steps, rows, p.H, Q_s, w.ldh, mask, <floating *> w.masked, R, delta_next, dcarry, delta)
         return
@@ -284,6 +296,9 @@ cdef const floating *find_start_gradient(const Plan *p, const Call *c, const Ker
     if cell_of(c).direct:
         back(p, c, k, w, 1, 0, rows, Q_s, S, S, delta_next, dcarry, delta)
         return dcarry
+    if w.shared.factored:
+        add_by_factors(p, k, w, rows, delta_next, w.shared.M, w.shared.N_T, <const floating *> NULL, delta)
+        return delta
     affine(k, rows, p.H, p.H, delta_next, w.ldh, Q_s, w.ldh, <const floating *> NULL, delta, w.ldh)
     return delta
 

@@ -27,6 +27,8 @@ cdef enum:
                                 # least 64
     MORE = 3                    # numbers that `index_run` may read and write beyond the end of its own
     FEW_WORDS = 512             # size of the stack buffer for the order of a packed call
+    FACTORED_FROM = 64          # least H at which W_s of low rank stays in its factors (`factored`)
+    FACTORED_RANKS = 4          # and least H / R
     SHARED_FROM = 8192          # product size m n k from which a BLAS may use several threads (OpenBLAS: gemv 9216)
 
 
@@ -82,6 +84,31 @@ cdef inline Py_ssize_t slot_of(const Plan *p, Py_ssize_t gate) noexcept nogil:
     `first_slot` ... first_slot + gates - 1 to W_s.
     """
     return (gate + first_slot(p)) % p.gates
+
+
+cdef inline bint factored(const Plan *p) noexcept nogil:
+    """Return whether the steps multiply by M and N of a W_s of low rank, and not by their product.
+
+    Only the shapes decide, so that `step`, `forward` and the gradient have the same bits. Cells of several gates multiply by
+    the product.
+
+    Time of loss and gradients relative to that with the product (T = 50, 4 and 64 sequences, Intel Xeon with AVX-512, 2026-12):
+
+        float32            R = 1           H / 16          H / 8           H / 4
+        H = 64             0.72 and 0.72   0.72 and 0.75   0.76 and 0.78   0.82 and 0.86
+        H = 128            0.29 and 0.31   0.41 and 0.44   0.44 and 0.50   0.62 and 0.77
+        H = 256            0.15 and 0.22   0.23 and 0.24   0.33 and 0.58   0.72 and 0.79
+        float64, H = 64    0.40 and 0.49   0.52 and 0.43   0.58 and 0.89   0.84 and 0.77
+        float64, H = 256   0.11 and 0.15   0.21 and 0.25   0.30 and 0.39   0.47 and 0.66
+
+    With H = 32 it is 0.95 to 1.67, with R = H / 2 and 16 or 64 sequences 0.66 to 1.9 (float32).
+    """
+    return p.rank > 0 and p.gates == 1 and p.H >= FACTORED_FROM and FACTORED_RANKS * p.rank <= p.H
+
+
+cdef inline Py_ssize_t recurrent_width(const Plan *p) noexcept nogil:
+    """Return how many multiplications each gate of a unit makes with the state before a step."""
+    return 2 * p.rank if factored(p) else p.H
 
 
 cdef inline bint separate_leaks(const Plan *p) noexcept nogil:

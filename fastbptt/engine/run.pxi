@@ -58,7 +58,7 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
     """Do what the call asks for, for shard i, in the workspace of this thread. Thread 0 is the calling one.
 
     Writes the shard's sums (totals, squares, Ω) to `shared`, and its gradient to its own row of shared.partials (shards,
-    effective).
+    length).
     """
     cdef Workspace w
     cdef Call s, before
@@ -69,6 +69,7 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         return
     mode = flush_denormals()
     lay_out(p, c, k, theta, shared.workspaces + thread * shared.bytes, &w)
+    w.shared = shared
     if c.external:
         w.S, w.delta_y = <char *> w.S + i * shared.saved, <char *> w.delta_y + i * shared.saved
         w.saves = <char *> w.saves + i * shared.saved if w.saves != NULL else NULL
@@ -83,8 +84,8 @@ cdef void run_shard(const Plan *p, Call *c, const Kernels *k, const Shared *shar
         if forward(p, &s, k, shared, &w, theta) == DONE and c.flow != NULL:
             flow(p, &s, k, shared, &w, theta)
     else:
-        s.gradient = <floating *> shared.partials + (i * p.effective if shared.shards > 1 else 0)
-        memset(s.gradient, 0, p.effective * sizeof(floating))
+        s.gradient = <floating *> shared.partials + (i * shared.length if shared.shards > 1 else 0)
+        memset(s.gradient, 0, shared.length * sizeof(floating))
         if c.omega != 0:
             s.omega_slope = <floating *> shared.omega_slopes + i * p.H * p.H
             memset(s.omega_slope, 0, p.H * p.H * sizeof(floating))
@@ -167,7 +168,7 @@ cdef double nanoseconds_of(const Plan *p, const Call *c, Py_ssize_t size) noexce
     SHARD_LEAST multiplications of the forward pass take about 0.05 ms with the gradient in float32, so one takes 0.1 ns.
     Without the gradient it takes a third of that. `size` is the size of a number in bytes.
     """
-    cdef double multiplications = <double> c.steps * p.H * (p.gates * (p.I + p.H if p.recurs else 0) + p.O)
+    cdef double multiplications = <double> c.steps * p.H * (p.gates * (p.I + recurrent_width(p) if p.recurs else 0) + p.O)
     return multiplications * (0.1 if c.gradient != NULL else 0.035) * (size // sizeof(float))
 
 
@@ -186,8 +187,8 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
     cdef unsigned long long mode = flush_denormals()
     lay_out_shared(p, c, k, theta, base, threads, &shared)
     gradient = <floating *> shared.gradient
-    if p.maps != NULL or p.rank > 0:
-        # p = effective(theta, maps)                                                          (effective,)
+    if p.maps != NULL or shared.length > p.P:
+        # p = effective(theta, maps)                                                          (length,)
         find_effective(p, k, &shared, given, <floating *> shared.theta)
         theta = <const floating *> shared.theta
     pack_weights(p, c, k, &shared, theta)
@@ -214,13 +215,13 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         c.total += shared.totals[i]
     if gradient != NULL:
         if shared.shards != 1:
-            memset(gradient, 0, p.effective * sizeof(floating))
+            memset(gradient, 0, shared.length * sizeof(floating))
             for i in range(shared.shards):
-                partial = <floating *> shared.partials + i * p.effective
-                for j in range(p.effective):
+                partial = <floating *> shared.partials + i * shared.length
+                for j in range(shared.length):
                     gradient[j] += partial[j]
     if c.unscale > 0:
-        undo_scale(p, c, gradient)
+        undo_scale(p, c, shared.length, gradient)
     if gradient != NULL:
         if c.error.loss != GIVEN and p.recurs:
             c.penalty = penalize(p, theta, gradient)
@@ -230,7 +231,7 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
         if c.omega != 0:
             c.penalty += add_omega(p, c, &shared, gradient + p.W_s)
     # gradient = pulled_back(gradient, theta, maps)                                                   (P,)
-    if p.rank > 0 and gradient != NULL:
+    if shared.length > p.P and gradient != NULL:
         add_factor_gradients(p, k, &shared, theta, gradient + p.W_s, gradient + p.M, gradient + p.N)
     for i in range(c.T if p.rank > 0 and c.terms_S != NULL else 0):
         if stopped(c):
@@ -242,17 +243,17 @@ cdef int run(const Plan *p, Call *c, const Kernels *k, char *base, const floatin
             pull_back(p.P, p.maps, given, gradient)
         elif c.terms_S != NULL:
             pull_back_terms(p, c, given)
-    if p.rank > 0 and gradient != NULL:
+    if shared.length > p.P and gradient != NULL:
         memcpy(c.gradient, gradient, p.P * sizeof(floating))
     restore(mode)
     return STOPPED if read_flag(c.stop) else DONE
 
 
-cdef void undo_scale(const Plan *p, Call *c, floating *gradient) noexcept nogil:
-    """Multiply all results that are linear in the weights by c.unscale. gradient is (effective,), or NULL."""
+cdef void undo_scale(const Plan *p, Call *c, Py_ssize_t length, floating *gradient) noexcept nogil:
+    """Multiply all results that are linear in the weights by c.unscale. gradient is (length,), or NULL."""
     c.total *= c.unscale
     if gradient != NULL:
-        multiply(p.effective, c.unscale, gradient)
+        multiply(length, c.unscale, gradient)
     if c.dX != NULL:
         multiply(c.T * c.B * p.I, c.unscale, <floating *> c.dX)
     if c.dS_0 != NULL:

@@ -13,22 +13,28 @@ cdef struct Shared:
     Py_ssize_t bytes             #                   size of one thread's workspace
     char *workspaces             # (threads, bytes)
     Py_ssize_t saved             #                   bytes per shard of the saved arrays, if they lie in external memory
-    void *gradient               # (effective,)      ∂E/∂ the effective parameters; without a rank the call's gradient
-    void *partials               # (shards, effective)  gradient of each shard; a single shard writes to `gradient`
+    bint factored                #                   nothing reads W_s: the call computes by M and N (low_rank.pxi)
+    Py_ssize_t length            #                   length of a gradient: effective, or P if `factored`
+    void *gradient               # (length,)         ∂E/∂ the effective parameters; with `length` = P the call's gradient
+    void *partials               # (shards, length)  gradient of each shard; a single shard writes to `gradient`
     double *totals               # (shards,)         Σ m e
     double *squares              # (shards,)         Σ S²; absent without a penalty on rates
     double *omega_sums           # (shards,)         sum of Ω; absent without omega, like the next two
     Py_ssize_t *omega_rows       # (shards,)         rows in that sum
     void *omega_slopes           # (shards, H, H)    derivative of that sum with respect to W_s
-    void *theta                  # (effective,)      effective parameters; absent without parametrizations and rank
-    void *product                # (gates H, ldh)    W_s or its gradient; absent without a rank, like the next two
+    void *theta                  # (effective,)      effective parameters; absent without parametrizations and W_s
+    void *product                # (gates H, ldh)    W_s or its gradient; absent if nothing reads W_s = M N.T, like the next two
     void *factor                 # (gates H, ldr)    M or its gradient
     void *packed_factor          # (R, ldh) or (H, ldr)  N.T or N, packed
     void *P_x                    # (I, gates ldh)    W_x.T, packed for forward; for token ids a table with one row per id
-    void *P_s                    # (H, gates ldh)    W_s.T, packed for forward
+    void *P_s                    # (H, gates ldh)    W_s.T, packed for forward; absent if steps go by M and N
     void *P_y                    # (H, ldo)          W_y.T, packed for forward
     void *Q_x                    # (gates ldh, ldi)  W_x, packed for backward
-    void *Q_s                    # (gates H, ldh)    W_s, packed for backward
+    void *Q_s                    # (gates H, ldh)    W_s, packed for backward; absent if `factored`
+    void *N                      # (H, ldr)          N, packed for forward; absent unless steps go by M and N, like the next
+    void *M_T                    # (R, ldh)          M.T, packed for forward
+    void *M                      # (H, ldr)          M, packed for backward; absent unless `factored`, like the next
+    void *N_T                    # (R, ldh)          N.T, packed for backward
     void *Q_y                    # (O, ldh)          W_y, packed for backward
     void *biases                 # (gates ldh,)      b_s, one block per slot; absent if there is one gate, like the next
     void *b_n                    # (ldh,)            b_n, or zeros
@@ -44,8 +50,10 @@ cdef struct Workspace:
     # An array is either saved from forward to backward, or scratch of one block. `kept` is the number of rows of all steps.
     # Fields from `carry` on belong to cells with a direct gradient (cells.pxi); `mask` belongs to dropout. A row of delta has a
     # block of ldh numbers for each slot (cells.pxi).
+    const Shared *shared              #                                what the shards share
     Py_ssize_t rows                   #                                most rows of a block
     Py_ssize_t ldi, ldh, ldo, ldk     #                                leading dimensions
+    Py_ssize_t ldr                    #                                R, padded
     Py_ssize_t ldd, lds               #                                those of delta (slots ldh) and of `saves` (saves ldh)
     Py_ssize_t saved                  #                                bytes of S, delta_y and `saves`, if they lie in external
                                       #                                memory
@@ -101,6 +109,8 @@ cdef struct Workspace:
     void *mask                        # saved   (B, ldh)               dropout mask; NULL without dropout
     void *masked                      # scratch (2, B, ldh)            states times mask, and times a gate
     void *gated                       # scratch (rows, ldh)            the factor of a GATED product, of a block
+    void *narrow                      # scratch (rows, ldr)            S @ N or delta @ M of a step or a block; absent unless steps
+                                      #                                go by M and N
     double *leak_sums                 # scratch (ldh,)                 ∂E/∂leak_logit / (1 - leak); absent if leaks are not
                                       #                                trained, like all below
     void *leak_dS                     # scratch (rows, ldh)            ∂E/∂ the state after each step of a block
@@ -128,13 +138,14 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     cdef Py_ssize_t used = 0, external = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef const CellRow *cell = cell_of(c)
     w.mask = w.gated = w.carry = w.leak_dS = NULL
+    w.ldr = padded(k, p.rank, of) if factored(p) else 0
     w.indexed = w.indexed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
     w.ldo, w.ldk = padded(k, p.O, of), padded(k, c.error.K, of) if p.reads else 0
     w.ldd, w.lds = cell.slots * w.ldh, cell.saves * w.ldh
     w.rows = BLOCK_BYTES // ((w.ldi + (1 + cell.slots + (1 if c.packed else 0) + (1 if c.sparse else 0) + cell.saves
-                                       + cell.carries - 1) * w.ldh + w.ldo + w.ldk) * size)
-    if ((w.ldi + w.ldh) * cell.gates + w.ldo) * w.ldh * size > 4 * BLOCK_BYTES:
+                                       + cell.carries - 1) * w.ldh + w.ldo + w.ldk + w.ldr) * size)
+    if ((w.ldi + (2 * w.ldr if factored(p) else w.ldh)) * cell.gates + w.ldo) * w.ldh * size > 4 * BLOCK_BYTES:
         # Each block reads all weights and updates the whole gradient, so longer blocks save memory traffic.
         # Time relative to blocks of one step: 0.94 for 64,100,256,512,256, 0.91 for 256,20,300,300,300
         # (float32, Intel Sapphire Rapids, 2026-11).
@@ -203,6 +214,8 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
             w.reset_dcarry_sums = take(base, &used, B, w.ldh, sizeof(double))
             w.old = take(base, &used, 2, w.ldh, size)
             w.old_start_sums = take(base, &used, 1, w.ldh, sizeof(double))
+    if factored(p):
+        w.narrow = take(base, &used, w.rows, w.ldr, size)
     if p.leak_logit >= 0 and c.gradient != NULL:
         w.leak_sums = <double *> take(base, &used, 1, w.ldh, sizeof(double))
         w.leak_dS = take(base, &used, w.rows, w.ldh, size)
@@ -230,10 +243,12 @@ cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, c
     shared.rows = c.rows
     shared.shards = shards_of(c)
     shared.P_x = take(base, &used, p.I, gates * ldh, size)
-    shared.P_s = take(base, &used, p.H, gates * ldh, size)
+    shared.factored = factored_back(p, c)
+    shared.length = p.P if shared.factored else p.effective
+    shared.P_s = take(base, &used, 0 if factored(p) else p.H, gates * ldh, size)
     shared.P_y = take(base, &used, p.H, ldo, size)
     shared.Q_x = take(base, &used, gates * ldh if gates > 1 else p.H, ldi, size)
-    shared.Q_s = take(base, &used, gates * p.H, ldh, size)
+    shared.Q_s = take(base, &used, 0 if shared.factored else gates * p.H, ldh, size)
     shared.Q_y = take(base, &used, p.O, ldh, size)
     if gates > 1:
         shared.biases = take(base, &used, gates, ldh, size)
@@ -245,19 +260,25 @@ cdef Py_ssize_t lay_out_shared(const Plan *p, const Call *c, const Kernels *k, c
         shared.keeps = take(base, &used, 1, ldh, size)
         shared.noise_scales = <double *> take(base, &used, 1, p.H, sizeof(double))
     shared.totals = <double *> take(base, &used, shared.shards, 1, sizeof(double))
-    if p.maps != NULL or p.rank > 0:
-        shared.theta = take(base, &used, 1, p.effective, size)
-    if p.rank > 0:
+    if p.maps != NULL or shared.length > p.P:
+        shared.theta = take(base, &used, 1, shared.length, size)
+    if factored(p):
+        ldr = padded(k, p.rank, of)
+        shared.N = take(base, &used, p.H, ldr, size)
+        shared.M_T = take(base, &used, p.rank, ldh, size)
+        shared.M = take(base, &used, p.H if shared.factored else 0, ldr, size)
+        shared.N_T = take(base, &used, p.rank if shared.factored else 0, ldh, size)
+    if shared.length > p.P:
         ldr = padded(k, p.rank, of)
         shared.product = take(base, &used, gates * p.H, ldh, size)
         shared.factor = take(base, &used, gates * p.H, ldr, size)
         shared.packed_factor = take(base, &used, 1, max(p.rank * ldh, p.H * ldr), size)
     shared.gradient = c.gradient
-    if c.gradient != NULL and p.rank > 0:
-        shared.gradient = take(base, &used, 1, p.effective, size)
+    if c.gradient != NULL and shared.length > p.P:
+        shared.gradient = take(base, &used, 1, shared.length, size)
     shared.partials = shared.gradient
     if c.gradient != NULL and shared.shards > 1:
-        shared.partials = take(base, &used, shared.shards, p.effective, size)
+        shared.partials = take(base, &used, shared.shards, shared.length, size)
     if c.rates != 0:
         shared.squares = <double *> take(base, &used, shared.shards, 1, sizeof(double))
     if c.omega != 0:

@@ -131,6 +131,11 @@ cdef void affine(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const floating *A,
     product(rows, N, K, A, lda, <Py_ssize_t> 1, P, ldp, C, ldc)
 
 
+cdef void add_product(Py_ssize_t rows, Py_ssize_t K, const floating *A, Py_ssize_t lda, const floating *P, Py_ssize_t ldp,
+                      floating *C, Py_ssize_t ldc) noexcept nogil:
+    product(rows, ldp, K, A, lda, <Py_ssize_t> 1, P, ldp, C, ldc)
+
+
 cdef void accumulate(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const floating *A, Py_ssize_t lda,
                      const floating *B, Py_ssize_t ldb, floating *C, Py_ssize_t ldc) noexcept nogil:
     product(M, N, rows, A, <Py_ssize_t> 1, lda, B, ldb, C, ldc)
@@ -231,7 +236,8 @@ cdef void integrate(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssi
     cdef floating *rate
     for t in range(steps):
         factors = times_mask(n, before, mask, masked)
-        product(rows, H, H, factors, ldh, <Py_ssize_t> 1, P, ldh, S, ldh)
+        if P != NULL:
+            product(rows, H, H, factors, ldh, <Py_ssize_t> 1, P, ldh, S, ldh)
         if what.form == RATE:
             memcpy(other, S, n * sizeof(floating))
             rate = S if reads_input(what.activation) else other  # the other of the two keeps A
@@ -262,9 +268,9 @@ cdef void integrate_back(const Units *what, Py_ssize_t steps, Py_ssize_t rows, P
         memset(dU, 0, n * sizeof(floating))
     for t in range(steps - 1, -1, -1):
         d = delta + t * n
-        if later != NULL and mask == NULL:
+        if P != NULL and later != NULL and mask == NULL:
             product(rows, H, H, later, ldh, <Py_ssize_t> 1, P, ldh, d, ldh)
-        elif later != NULL:
+        elif P != NULL and later != NULL:
             memset(masked, 0, n * sizeof(floating))
             product(rows, H, H, later, ldh, <Py_ssize_t> 1, P, ldh, masked, ldh)
             for i in range(n):
@@ -696,6 +702,7 @@ table.f32.pack, table.f64.pack = pack[float], pack[double]
 table.f32.gather, table.f64.gather = gather[float], gather[double]
 table.f32.scatter, table.f64.scatter = scatter[float], scatter[double]
 table.f32.affine, table.f64.affine = affine[float], affine[double]
+table.f32.add_product, table.f64.add_product = add_product[float], add_product[double]
 table.f32.recur, table.f64.recur = recur[float], recur[double]
 table.f32.error, table.f64.error = error[float], error[double]
 table.f32.recur_back, table.f64.recur_back = recur_back[float], recur_back[double]

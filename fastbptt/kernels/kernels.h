@@ -111,6 +111,9 @@ typedef struct {
     /* C = A @ P + b; b may be NULL                                                                (rows, N) */ \
     void (*affine)(ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *P, \
                    ptrdiff_t ldp, const real *b, real *C, ptrdiff_t ldc); \
+    /* C += A @ P. Whole rows of C are read and written, ldp numbers each                        (rows, ldp) */ \
+    void (*add_product)(ptrdiff_t rows, ptrdiff_t K, const real *A, ptrdiff_t lda, const real *P, ptrdiff_t ldp, real *C, \
+                        ptrdiff_t ldc); \
     /* S[t] = g1(S[t] + S[t - 1] @ P), where S initially holds the product of the inputs. S[-1] is `before`; NULL is zero. \
      * P is not read for a single step with before == NULL. If g1 reads INPUT, A receives the pre-activations unless it is \
      * NULL; else A is not used                                                                (steps, rows, H) */ \
@@ -134,7 +137,8 @@ typedef struct {
                    real *slot_2); \
     /* `recur` for leaky units: A[t] = S[t] + (mask * S[t - 1]) @ P, then the equations at fastbptt_form. S[t] becomes the \
      * array that W_s reads. `other`, the auxiliary state, is in the form RATE R, or A if g1 reads INPUT, and in the form \
-     * CURRENT U, with U[-1] in `integrated`. mask (rows, H) may be NULL; masked is scratch  (steps, rows, H) */ \
+     * CURRENT U, with U[-1] in `integrated`. mask (rows, H) may be NULL; masked is scratch. With P == NULL, S already holds A \
+     * of a single step                                                                      (steps, rows, H) */ \
     void (*integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, \
                       ptrdiff_t ldh, const real *mask, real *masked, const real *before, const real *integrated, real *S, \
                       real *other); \
@@ -142,7 +146,8 @@ typedef struct {
      *     RATE     dU[t] = delta[t] + q + (1 - leak) dU[t + 1];              delta[t] = leak dU[t] * g1'(R[t]) \
      *     CURRENT  dU[t] = (delta[t] + q) * g1'(R[t]) + (1 - leak) dU[t + 1]; delta[t] = leak dU[t] \
      * dU (rows, H) is at first that of step `steps`, in the end that of step 0. It is not read if `later` is NULL. If g1 \
-     * reads INPUT, the array R is A in the form RATE and U in the form CURRENT \
+     * reads INPUT, the array R is A in the form RATE and U in the form CURRENT. With P == NULL, delta already contains q of a \
+     * single step \
      *                                                                                     (steps, rows, H) */ \
     void (*integrate_back)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff_t rows, ptrdiff_t H, const real *P, \
                            ptrdiff_t ldh, const real *mask, real *masked, const real *R, const real *later, real *dU, \

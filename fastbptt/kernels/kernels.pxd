@@ -142,6 +142,8 @@ cdef extern from "kernels.h" nogil:
                         Py_ssize_t stride_t, Py_ssize_t stride_b, const Py_ssize_t *index) noexcept nogil
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const float *A, Py_ssize_t lda, const float *P,
                        Py_ssize_t ldp, const float *b, float *C, Py_ssize_t ldc) noexcept nogil
+        void (*add_product)(Py_ssize_t rows, Py_ssize_t K, const float *A, Py_ssize_t lda, const float *P, Py_ssize_t ldp,
+                            float *C, Py_ssize_t ldc) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const float *P, Py_ssize_t ldh,
                       const float *before, float *S, float *A) noexcept nogil
         double (*error)(const ErrorOptions *what, Py_ssize_t rows, const float *D, Py_ssize_t ldd,
@@ -176,6 +178,8 @@ cdef extern from "kernels.h" nogil:
                         double *X, Py_ssize_t stride_t, Py_ssize_t stride_b, const Py_ssize_t *index) noexcept nogil
         void (*affine)(Py_ssize_t rows, Py_ssize_t K, Py_ssize_t N, const double *A, Py_ssize_t lda, const double *P,
                        Py_ssize_t ldp, const double *b, double *C, Py_ssize_t ldc) noexcept nogil
+        void (*add_product)(Py_ssize_t rows, Py_ssize_t K, const double *A, Py_ssize_t lda, const double *P, Py_ssize_t ldp,
+                            double *C, Py_ssize_t ldc) noexcept nogil
         void (*recur)(int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *P,
                       Py_ssize_t ldh, const double *before, double *S, double *A) noexcept nogil
         double (*error)(const ErrorOptions *what, Py_ssize_t rows, const double *D, Py_ssize_t ldd,
@@ -303,6 +307,14 @@ cdef inline void affine(const Kernels *k, Py_ssize_t rows, Py_ssize_t K, Py_ssiz
         k.f32.affine(rows, K, N, A, lda, P, ldp, b, C, ldc)
     else:
         k.f64.affine(rows, K, N, A, lda, P, ldp, b, C, ldc)
+
+
+cdef inline void add_product(const Kernels *k, Py_ssize_t rows, Py_ssize_t K, const floating *A, Py_ssize_t lda,
+                             const floating *P, Py_ssize_t ldp, floating *C, Py_ssize_t ldc) noexcept nogil:
+    if floating is float:
+        k.f32.add_product(rows, K, A, lda, P, ldp, C, ldc)
+    else:
+        k.f64.add_product(rows, K, A, lda, P, ldp, C, ldc)
 
 
 cdef inline void recur(const Kernels *k, int activation, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H,

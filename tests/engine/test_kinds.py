@@ -2,9 +2,10 @@
 other option: the core against the reference.
 
 A kind of call is a row of VALUES, drawn at random. A plain run takes 10 of them, 100 with FASTBPTT_TESTS=instances, 200
-with FASTBPTT_TESTS=all. FASTBPTT_KINDS=all draws at least 2000 by hypothesis, which shrinks what fails. It makes every two
-values of two options meet in at least 20 of them, and prints how often they did. It does so in two halves, which may run
-side by side. A number in place of `all` draws the same ones each time.
+with FASTBPTT_TESTS=all. FASTBPTT_KINDS=all draws at least 2000 by hypothesis, which shrinks what fails: 1332 plain and leaky
+ones, 400 gated ones, and 450 of a low rank. It makes every two values of two options meet in 12, 4 and 2 of them, and prints
+how often they did. It does so in two halves, which may run side by side. A number in place of `all` draws the same ones each
+time.
 
 float64 is held to 1e-11, float32 to `allowed` of cases.py; gradients through a kink, where rounding chooses between two
 slopes, are not compared in float32. Then what is promised to the bit: padding is not read, threads, neighbours, memory
@@ -30,10 +31,10 @@ import fastbptt
 from fastbptt import RNN, _core, _files, optimizers
 from fastbptt._training import batches as _batches
 from fastbptt.estimators import RNNClassifier, RNNRegressor
+from fastbptt.reference import gradients as reference_gradients
 
 THOUSANDS = os.environ.get("FASTBPTT_KINDS")
 DRAWS = 200 if cases.ALL else 100
-OF_EACH_PAIR = 20
 HALVES = 2  # of the thousands, each with its share of every pair
 SMOOTH = ("tanh", "sigmoid", "identity", "softplus", "elu", "softsign", "silu", "gelu")
 KINKED = ("absolute_error", "huber", "quantile")
@@ -86,9 +87,10 @@ VALUES = {
 GATED = {**VALUES, "activation": tuple(name for name in ACTIVATIONS if name not in ("silu", "gelu")), "units": ("plain",),
          "leaks": ("one",), "omega": (False,), "cell": ("gru", "gru_before", "lstm"), "norms": (False, True),
          "optimizer": ("sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam")}
-# What networks of a low rank draw, plain and leaky ones and those of gated cells: another width of M and N
+# What networks of a low rank draw, plain and leaky ones and those of gated cells: another width of M and N. With 67 units,
+# plain and leaky ones multiply by M and N, and never make W_s
 RANKS = (1, 2, 5)
-LOW_RANK = {**VALUES, "rank": RANKS, "norms": (False, True)}, {**GATED, "rank": RANKS}
+LOW_RANK = {**VALUES, "rank": RANKS, "norms": (False, True), "H": (1, 5, 13, 33, 67)}, {**GATED, "rank": RANKS}
 
 
 class Kind(NamedTuple):
@@ -502,6 +504,28 @@ def closed_loop(call, dtype, backend, steps=3):
 
 
 def everything(call, dtype, backend, n_threads=1):
+    with pytest.MonkeyPatch.context() as patch:
+        if call.kind.ids and backend == "reference" and dtype == "float32":
+            patch.setattr(reference_gradients, "accumulate", accumulate_in_order)
+        return results_and_training(call, dtype, backend, n_threads)
+
+
+def accumulate_in_order(delta, A):
+    """Return the reference's Σ_t delta[t]ᵀ A[t], where one-hot A has one chain of additions for each id, as in the core.
+
+    A chain of n float32 additions errs by up to n u Σ|terms|, u = 2**-24, and a product with p partial sums by a p-th of it.
+    With one input and 280 steps of 13 or 40 sequences the core's ∂E/∂W_x was off by 7.6e-6 of its size (root mean square of 7
+    kinds), the reference by 7.2e-6 with a chain and by 1.0e-6 with a product: the core had up to 28 times its error (2026-12).
+    """
+    delta, A = delta.reshape(-1, delta.shape[-1]), A.reshape(-1, A.shape[-1])
+    if not (len(A) and (np.count_nonzero(A, axis=1) == 1).all() and (A.max(axis=1) == 1).all()):
+        return delta.T @ A  # the states, for W_y
+    total = np.zeros((A.shape[-1], delta.shape[-1]), delta.dtype)
+    np.add.at(total, A.argmax(axis=1), delta)
+    return total.T
+
+
+def results_and_training(call, dtype, backend, n_threads):
     return results(call, dtype, backend, n_threads) | (
         training(call, dtype, backend, n_threads) if call.kind.training != "none" else {})
 
@@ -538,9 +562,7 @@ def check_against_reference(call):
         limits = {name: allowed(error, truth[name]) for name, error in errors_close_by(call, errors).items()}
     for name in truth:
         assert np.ndim(truth[name]) == 0 or result[name].dtype == rough[name].dtype, name
-        # all steps with an id are added up one after another, where the reference's product has several sums
-        limit = limits[name] * (2 if call.kind.ids and ("W_x" in name or name == "gradient of objective") else 1)
-        assert error_of(result[name], truth[name]) <= limit, f"{name} in float32; {call}"
+        assert error_of(result[name], truth[name]) <= limits[name], f"{name} in float32; {call}"
 
 
 def is_smooth(kind):
@@ -693,22 +715,19 @@ def test_core_and_reference_agree_over_many_blocks(weights, resets, output):
 
 
 @pytest.mark.skipif(not THOUSANDS, reason="takes minutes: FASTBPTT_KINDS is not set")
-@pytest.mark.parametrize("values, share", [({**VALUES, "leaks": ("one",)}, 1), (GATED, 4)], ids=["plain", "gated"])
+@pytest.mark.parametrize("values, draws, least", [(VALUES, 666, 6), (GATED, 200, 2), (LOW_RANK[0], 125, 1),
+                                                  (LOW_RANK[1], 100, 1)],
+                         ids=["plain", "gated", "low rank", "gated low rank"])
 @pytest.mark.parametrize("part", range(HALVES), ids=lambda part: f"part{part}")
-def test_core_and_reference_agree_on_thousands_of_kinds(part, values, share):
-    """Kinds of plain and leaky networks, and a quarter as many of gated ones.
-
-    Leaks of units and low ranks are drawn by the hundred only, above: in their first thousands, one float32 gradient through
-    280 steps of softplus was off by 1.3 times the bound.
-    """
+def test_core_and_reference_agree_on_thousands_of_kinds(part, values, draws, least):
+    """So many draws in each half, and more until every two values have met in `least` of them."""
     hypothesis = pytest.importorskip("hypothesis")
     st = hypothesis.strategies
     every = {name: (default,) for name, default in Kind._field_defaults.items()} | values
     kinds = st.builds(Kind, **{name: st.sampled_from(of) for name, of in every.items()})
-    met, least = Counter(), max(1, OF_EACH_PAIR // HALVES // share)
+    met = Counter()
 
-    @hypothesis.settings(max_examples=2000 // HALVES // share, deadline=None, database=None,
-                         suppress_health_check=list(hypothesis.HealthCheck))
+    @hypothesis.settings(max_examples=draws, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck))
     @hypothesis.given(kinds.filter(lambda kind: kind.is_legal), st.integers(0, 2**32 - 1))
     def run(kind, seed):
         met.update(pairs(kind, values))
@@ -728,7 +747,7 @@ def test_core_and_reference_agree_on_thousands_of_kinds(part, values, share):
             if met[pair]:
                 possible.append(met[pair])
     print(table(met, values))
-    assert met[None] >= 2000 // HALVES // share and min(possible) >= least
+    assert met[None] >= draws and min(possible) >= least
 
 
 def pairs(kind, values):

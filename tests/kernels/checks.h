@@ -218,6 +218,42 @@ static void NAME(check_affine)(const verbs *v, ptrdiff_t pad, ptrdiff_t K, ptrdi
     release(0);
 }
 
+/* C += A @ P, for all rows and for some of them, which have the same bits */
+static void NAME(check_add_product)(const verbs *v, ptrdiff_t pad, ptrdiff_t K, ptrdiff_t N, int transposed)
+{
+    const ptrdiff_t lda = NAME(padded)(K, pad), ldp = NAME(padded)(N, pad);
+    const real *W = NAME(numbers)(1, K * N, K * N, -1, 1), *A = NAME(numbers)(MOST_ROWS, K, lda, -1, 1), *P, *A_few;
+    const real *before = NAME(numbers)(MOST_ROWS, N, ldp, -1, 1);
+    real *C, *C_few;
+    ptrdiff_t i, n, few, first;
+    truth magnitude, expected;
+    seal();
+    P = NAME(pack)(v, K, N, W, transposed, ldp);
+    seal();
+    C = NAME(empty)(MOST_ROWS * ldp);
+    memcpy(C, before, MOST_ROWS * ldp * sizeof(real));
+    at("%s float%d add_product rows=%d K=%d N=%d transposed=%d", set, BITS, MOST_ROWS, (int)K, (int)N, transposed);
+    v->add_product(MOST_ROWS, K, A, lda, P, ldp, C, ldp);
+    for (i = 0; i < MOST_ROWS; i++)
+        for (n = 0; n < N; n++) {
+            expected = NAME(dot)(before[i * ldp + n], K, A + i * lda, W + n * (transposed ? K : 1), transposed ? 1 : N,
+                                 &magnitude);
+            NAME(close)(PRODUCTS, C[i * ldp + n], expected, magnitude, (double)K + 1, "C", i, n);
+        }
+    for (few = 1; few < MOST_ROWS; few++) {
+        const int keep = block_count;
+        at("%s float%d add_product rows=%d K=%d N=%d transposed=%d", set, BITS, (int)few, (int)K, (int)N, transposed);
+        first = below(MOST_ROWS - few + 1);
+        A_few = NAME(part)(1, MOST_ROWS, lda, A, first, few);
+        C_few = NAME(empty)(few * ldp);
+        memcpy(C_few, before + first * ldp, few * ldp * sizeof(real));
+        v->add_product(few, K, A_few, lda, P, ldp, C_few, ldp);
+        NAME(same_part)(1, MOST_ROWS, N, ldp, C, first, few, C_few);
+        release(keep);
+    }
+    release(0);
+}
+
 static void NAME(check_recur)(const verbs *v, ptrdiff_t pad, int activation, ptrdiff_t H)
 {
     const ptrdiff_t steps = 3, ldh = NAME(padded)(H, pad), n = MOST_ROWS * ldh;
@@ -417,6 +453,15 @@ static void NAME(check_integrate)(const verbs *v, ptrdiff_t pad, int activation,
                             (double)H + 8, "the state", t * MOST_ROWS + i, j);
             }
         }
+    for (few = 1; few <= MOST_ROWS && !with_mask; few += MOST_ROWS - 1) { /* a step whose product is already there */
+        const int keep_blocks = block_count;
+        real *S_one = NAME(copied)(few * ldh, start), *other_one = NAME(empty)(few * ldh);
+        v->add_product(few, H, before, ldh, P, ldh, S_one, ldh);
+        v->integrate(&what, 1, few, H, NULL, ldh, NULL, NULL, before, integrated, S_one, other_one);
+        NAME(same_part)(1, MOST_ROWS, H, ldh, S, 0, few, S_one);
+        NAME(same_part)(1, MOST_ROWS, H, ldh, other, 0, few, other_one);
+        release(keep_blocks);
+    }
     for (few = 1; few < MOST_ROWS; few++) {
         const int keep_blocks = block_count;
         const real *before_few, *integrated_few = NULL, *mask_few = NULL;
@@ -483,6 +528,15 @@ static void NAME(check_integrate_back)(const verbs *v, ptrdiff_t pad, int activa
             }
             NAME(close)(RECURRENCES, dU[i * ldh + j], whole, all, (double)H + 12, "dU", i, j);
         }
+    for (few = 1; few <= MOST_ROWS && !with_mask && with_later; few += MOST_ROWS - 1) { /* likewise, the last step */
+        const int keep_blocks = block_count;
+        const ptrdiff_t last = (steps - 1) * n;
+        real *delta_one = NAME(copied)(few * ldh, before + last), *dU_one = NAME(copied)(few * ldh, dU_before);
+        v->add_product(few, H, later, ldh, P, ldh, delta_one, ldh);
+        v->integrate_back(&what, 1, few, H, NULL, ldh, NULL, NULL, R + last, later, dU_one, delta_one);
+        NAME(same_part)(1, MOST_ROWS, H, ldh, delta + last, 0, few, delta_one);
+        release(keep_blocks);
+    }
     for (few = 1; few < MOST_ROWS; few++) {
         const int keep_blocks = block_count;
         const real *R_few, *later_few = NULL, *mask_few = NULL;
@@ -1467,6 +1521,8 @@ static void NAME(check_products)(const verbs *v, ptrdiff_t pad)
     for (i = 0; i < LENGTH(widths); i++) {
         for (j = 0; j < LENGTH(depths); j++)
             NAME(check_affine)(v, pad, depths[j], widths[i], (i + j) % 2, (i + j) % 3 != 0);
+        for (j = 0; j < LENGTH(depths); j++)
+            NAME(check_add_product)(v, pad, depths[j] < widths[i] ? depths[j] : widths[i], widths[i], (i + j) % 2);
         for (j = 1; j <= MOST_ROWS; j++)
             NAME(check_accumulate)(v, pad, rows[(i + j) % LENGTH(rows)], j, widths[i], (i + j) % 2 * 3);
         for (j = 1; j <= 2 * MOST_ROWS; j++)

@@ -186,6 +186,101 @@ def test_a_call_that_scales_its_weights_returns_the_gradient_of_them():
         np.testing.assert_allclose(found[name], expected[name] * np.float32(1e-30), rtol=1e-3, atol=1e-35)
 
 
+FACTORED = {  # plain and leaky cells of at least 64 units and a rank of at most H / 4, whose steps go by M and N
+    "plain": {}, "silu": {"activation": "silu"}, "rate": {"leak": 0.3}, "current": {"leak": 0.3, "leak_form": "current"},
+    "current silu": {"leak": 0.3, "leak_form": "current", "activation": "silu"},
+    "trained leaks": {"leak": 0.3, "trainable": {"leak": True}}, "dropout": {"recurrent_dropout": 0.3},
+    "dropout of currents": {"leak": 0.3, "leak_form": "current", "recurrent_dropout": 0.3},
+    "layers": {"hidden_size": (64, 70), "rank": (3, 2)}, "both directions": {"bidirectional": True}, "ids": {"one_hot": True},
+    "maps": {"nonnegative": ("N",), "connectivity": {"M": np.random.default_rng(8).random((65, 3)) < 0.7}}}
+every_factored = pytest.mark.parametrize("options", FACTORED.values(), ids=list(FACTORED))
+
+
+def factored(**options):
+    """The gain of a product of 65 units is below 1."""
+    net = RNN(I, options.pop("hidden_size", 65), O, **{"rank": 3, "dtype": "float64", "random_state": 0,
+                                                       "learn_initial_state": True, "l2": {"M": 0.1}} | options)
+    rng = np.random.default_rng(1)
+    for name, value in net.parameters.items():
+        net.parameters[name] = np.float32(rng.normal(0, 0.1 if name[0] in "MN" else 0.6, value.shape))
+    return net
+
+
+def everything_of(net, x, **how):
+    """Results by name, of ragged sequences with resets."""
+    more = {**RAGGED, "dropout": 3, **how}
+    Y, final, states = net.forward(x, return_states=True, **more)
+    E, gradients = net.loss_and_gradients(x, D, input_gradient=x.ndim == 3, initial_state_gradient=True, **more)
+    _, truncated = net.loss_and_gradients(x, D, tbptt=(2, 3), **more) if not net.bidirectional else (0, {})
+    return {"Y": Y, "final": final, "S": states.S, "E": E} | gradients | {f"{name}, k1": each for name, each in truncated.items()}
+
+
+def in_parts(named):
+    return {f"{name} {k}": part for name, value in named.items()
+            for k, part in enumerate(value if isinstance(value, tuple) else (value,))}
+
+
+@pytest.mark.quick
+@every_factored
+@pytest.mark.parametrize("dtype, limit", [("float64", 1e-11), ("float32", 1e-5)])
+def test_steps_by_the_factors_are_those_of_the_reference(options, dtype, limit):
+    net = factored(dtype=dtype, **options)
+    x = rng.integers(I, size=(T, B)) if net.one_hot else X
+    found, expected = (in_parts(everything_of(net, x, backend=backend)) for backend in ("core", "reference"))
+    assert list(found) == list(expected)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=limit * max(np.abs(expected[name]).max(), 1e-3),
+                                   err_msg=name)
+
+
+@every_factored
+def test_steps_by_the_factors_have_the_same_bits_for_any_threads_and_memory(options):
+    net = factored(dtype="float32", **options)
+    x = rng.integers(I, size=(T, B)) if net.one_hot else X
+    core = net._engines["core"]
+    for engine in [core] if hasattr(core, "shard_work") else [*(r.engine for r in core.recurrences), core.readout]:
+        engine.shard_work = 1
+    one = in_parts(everything_of(net, x, n_threads=1))
+    for name, value in in_parts(everything_of(net, x, n_threads=2)).items():
+        np.testing.assert_array_equal(value, one[name], err_msg=name)
+    _, whole = net.loss_and_gradients(x, D, **RAGGED)
+    _, in_less = net.loss_and_gradients(x, D, memory_limit="auto", **RAGGED)
+    for name, value in in_parts(whole).items():
+        np.testing.assert_array_equal(in_parts(in_less)[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("options", [{}, {"leak": 0.3}, {"leak": 0.3, "leak_form": "current"}], ids=["plain", "rate", "current"])
+def test_what_needs_the_product_agrees_with_steps_by_the_factors(options):
+    """Omega, terms and gradient flow read W_s. Their states have the bits of a call that does not."""
+    net = factored(**options)
+    if not options:
+        with_omega = factored(omega=0.3)
+        found, expected = (with_omega.loss_and_gradients(X, D, backend=backend)[1] for backend in ("core", "reference"))
+        for name in expected:
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-11 * np.abs(expected[name]).max())
+        assert with_omega.evaluate(X, D) == net.evaluate(X, D)
+        np.testing.assert_array_equal(with_omega.forward(X, return_states=True)[2].S, net.forward(X, return_states=True)[2].S)
+    for name, value in net.gradient_terms(X, D, T - 1, backend="reference").items():
+        found = net.gradient_terms(X, D, T - 1)[name]
+        np.testing.assert_allclose(found, value, rtol=0, atol=1e-11 * np.abs(value).max(), err_msg=name)
+    found, expected = (diagnostics.gradient_flow(net, X, D, backend=backend) for backend in ("core", "reference"))
+    np.testing.assert_allclose(found.norms, expected.norms, rtol=1e-10, atol=1e-14)
+
+
+def test_steps_by_the_factors_take_less_memory():
+    full, low = (RNN(3, 128, 2, rank=rank, random_state=0) for rank in (None, 8))
+    whole = RNN(3, 128, 2, rank=33, random_state=0)  # too large a rank for steps by the factors
+    for how in ({}, {"memory_limit": "auto"}):
+        assert low.memory_estimate(100, 4, n_threads=1, **how) < full.memory_estimate(100, 4, n_threads=1, **how)
+        assert low.memory_estimate(100, 4, n_threads=1, **how) + 5 * 4 * 128**2 < whole.memory_estimate(
+            100, 4, n_threads=1, **how)
+    for net in (low, factored(), factored(leak=0.3, trainable={"leak": True})):
+        least = net.memory_estimate(T, B, n_threads=1, memory_limit="auto")
+        net.loss_and_gradients(X, D, memory_limit=least, n_threads=1)
+        with pytest.raises(MemoryError):
+            net.loss_and_gradients(X, D, memory_limit=least - 1, n_threads=1)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Training and whatever a network does
 # ---------------------------------------------------------------------------------------------------------------------

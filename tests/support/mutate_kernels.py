@@ -124,6 +124,7 @@ EQUIVALENT = {
     ("outer", "if (there < nv [*] W *", "if (1) {"): "a copy that is not needed: slower alone",
     ("outer", "if (there < nv [*] W *", "*<=*"): "likewise",
     ("outer", "if (there < nv [*] W *", "*step >*[=0]*"): "likewise",
+    ("*_step_back", "*comes [?] *", "*comes || 1 [?] *"): "dcarry is 0 if nothing comes",
     ("outer", "if (c == buffer)", "if (1)"): "else it copies C onto itself",
     ("outer", "for (j = 0; j < nv [*] W; j++)", "*<= nv*"):
         "one number of the next row, which is written after it; after the last row the buffer has room",
@@ -583,13 +584,13 @@ def main():
     """Run the command, and return whether a mutant survived."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
-    parser.add_argument("-k", metavar="PATTERN", default="", help="only functions and macros with PATTERN in the name")
+    parser.add_argument("-k", metavar="PATTERN", default="", help="only functions, macros and files with PATTERN in the name")
     parser.add_argument("--at-most", type=int, metavar="N", help="only N of the mutants, drawn at random")
     parser.add_argument("--seed", default="", help="of that draw, any text")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     arguments = parser.parse_args()
     begin = time.monotonic()
-    mutants = [mutant for file, text in sources().items() for mutant in mutants_of(file, text) if arguments.k in mutant.place]
+    mutants = [mutant for file, text in sources().items() for mutant in mutants_of(file, text) if arguments.k in f"{mutant.file} {mutant.place}"]
     if arguments.at_most is not None and arguments.at_most < len(mutants):
         print(f"{arguments.at_most} of {len(mutants)} mutants, drawn by --seed {arguments.seed!r}")
         mutants = random.Random(arguments.seed).sample(mutants, arguments.at_most)

@@ -107,8 +107,8 @@ END_OF_TARGET
 #define VERBS(set, bits) \
     { \
         JOIN(pack, set, bits), JOIN(gather, set, bits), JOIN(scatter, set, bits), JOIN(affine, set, bits), \
-            JOIN(recur, set, bits), JOIN(error, set, bits), JOIN(recur_back, set, bits), JOIN(accumulate, set, bits), \
-            JOIN(column_sums, set, bits), JOIN(update, set, bits), JOIN(integrate, set, bits), \
+            JOIN(add_product, set, bits), JOIN(recur, set, bits), JOIN(error, set, bits), JOIN(recur_back, set, bits), \
+            JOIN(accumulate, set, bits), JOIN(column_sums, set, bits), JOIN(update, set, bits), JOIN(integrate, set, bits), \
             JOIN(integrate_back, set, bits), JOIN(gate, set, bits), JOIN(gate_back, set, bits) \
     }
 #define LANE_VERBS(set, bits) \

@@ -322,7 +322,7 @@ static void NAME(integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
     const real leak = (real)what->leak, keep = (real)(1 - what->leak);
     const int reads_input = fastbptt_reads_input(what->activation);
     ptrdiff_t t, i, n = rows * ldh;
-    switch (mask == NULL && rows == 1 && n <= 2 * W && !reads_input
+    switch (P != NULL && mask == NULL && rows == 1 && n <= 2 * W && !reads_input
                 ? TILE_NUMBER(1, (int)(n / W), NAME(parts_of_step)(H, 0, n / W)) : 0) {
 #define STATE(m, nv, parts) \
     case TILE_NUMBER(m, nv, parts): \
@@ -334,7 +334,8 @@ static void NAME(integrate)(const fastbptt_units *what, ptrdiff_t steps, ptrdiff
     for (t = 0; t < steps; t++, S += n, other += n) {
         if (mask != NULL)
             NAME(multiply)(n, before, mask, masked);
-        NAME(add_product)(rows, H, mask != NULL ? masked : before, ldh, P, ldh, S, ldh);
+        if (P != NULL)
+            NAME(add_product)(rows, H, mask != NULL ? masked : before, ldh, P, ldh, S, ldh);
         if (what->form == FASTBPTT_RATE) {
             real *rate = reads_input ? S : other; /* the other of the two keeps A */
             memcpy(other, S, n * sizeof(real));
@@ -367,7 +368,7 @@ static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, pt
     ptrdiff_t t, i, n = rows * ldh;
     if (later == NULL)
         memset(dU, 0, n * sizeof(real));
-    switch (mask == NULL && rows == 1 && n <= 2 * W && !fastbptt_reads_input(what->activation)
+    switch (P != NULL && mask == NULL && rows == 1 && n <= 2 * W && !fastbptt_reads_input(what->activation)
                 ? TILE_NUMBER(1, (int)(n / W), NAME(parts_of_step)(H, 0, n / W)) : 0) {
 #define STATE(m, nv, parts) \
     case TILE_NUMBER(m, nv, parts): \
@@ -378,9 +379,9 @@ static void NAME(integrate_back)(const fastbptt_units *what, ptrdiff_t steps, pt
     }
     for (t = steps - 1; t >= 0; t--) {
         real *d = delta + t * n;
-        if (later != NULL && mask == NULL)
+        if (P != NULL && later != NULL && mask == NULL)
             NAME(add_product)(rows, H, later, ldh, P, ldh, d, ldh);
-        if (later != NULL && mask != NULL) {
+        if (P != NULL && later != NULL && mask != NULL) {
             memset(masked, 0, n * sizeof(real));
             NAME(add_product)(rows, H, later, ldh, P, ldh, masked, ldh);
             for (i = 0; i < n; i += W)
