@@ -112,38 +112,40 @@ def _parser():
 def _add_train(commands):
     """Add the parser of `fastbptt train` to the subparsers `commands`."""
     train = commands.add_parser(
-        "train", help="train a network to forecast series, and test it on steps it never saw",
-        description="Train a network to forecast the series of a table, or without one the monthly sunspot numbers "
-                    "of 1749 to 2008. The first 70 % of each series are for training. The next 10 % decide when to stop and "
-                    "all other choices. The last 20 % give the printed errors. A column of dates, or of evenly spaced "
-                    "numbers, is the time axis. With --id the rows belong to several series, and one network learns from all "
-                    "of them. Without --id each target column is forecast from all columns.")
+        "train", help="fit a forecaster to series, and test it on steps it never saw",
+        description="Fit a fastbptt.Forecaster to the series of a table, or without one to the monthly sunspot numbers of 1749 "
+                    "to 2008: linear paths and an ensemble of networks, with intervals. Rolling forecasts over the last 20 % "
+                    "of each series, by a model that has not seen them, give the printed errors. The saved model is fitted to "
+                    "all rows. A column of dates, or of evenly spaced numbers, is the time axis. With --id the rows belong to "
+                    "several series.")
     train.add_argument("csv", nargs="?", metavar="CSV", help="table with columns of numbers: CSV with any separator, "
                        "compressed or not, Excel, Parquet")
     train.add_argument("--target", nargs="+", metavar="COLUMN",
                        help="columns to forecast; numbers from 1 if there is no header (default: all columns of numbers)")
-    train.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
     train.add_argument("--id", metavar="COLUMN", help="column with the name of each row's series (default: one series)")
     _add_reading(train)
-    with_forecaster = train.add_argument_group(
-        "options of fastbptt.Forecaster", "Any of these fits a fastbptt.Forecaster to the table instead: linear paths and an "
-        "ensemble of networks, fitted again to all rows, with rolling forecasts over the last 20 %, and with intervals.")
-    _add_option(with_forecaster, "--season", _whole_number(1), None, "steps of a season (found by itself)")
-    _add_option(with_forecaster, "--members", _whole_number(0), None, "number of networks, of which the median is used (8)")
-    with_forecaster.add_argument("--known", nargs="+", metavar="COLUMN", help="columns that are known ahead, such as holidays")
-    with_forecaster.add_argument("--interval", nargs="+", type=float, metavar="PERCENT", help="levels of the intervals (80)")
-    with_forecaster.add_argument("--report", metavar="FILE", help="write all figures to this file, as JSON")
+    _add_option(train, "--season", _whole_number(1), None, "steps of a season (found by itself)")
+    _add_option(train, "--members", _whole_number(0), None, "number of networks, of which the median is used (8)")
+    train.add_argument("--known", nargs="+", metavar="COLUMN", help="columns that are known ahead, such as holidays")
+    train.add_argument("--interval", nargs="+", type=float, metavar="PERCENT", help="levels of the intervals (80)")
+    train.add_argument("--report", metavar="FILE", help="write all figures to this file, as JSON")
     _add_option(train, "--horizon", _whole_number(1), HORIZON, "number of steps to forecast ahead")
     train.add_argument("--cell", choices=reference.CELL_NAMES, metavar="NAME", default="plain",
                        help=f"what the units compute: {', '.join(reference.CELL_NAMES)} (default: plain)")
     _add_option(train, "--hidden-size", _whole_number(1), None,
             f"hidden units (default: {HIDDEN_SIZE}; with --task {_solve.HIDDEN_SIZE})")
-    _add_option(train, "--max-iter", _whole_number(1), EPOCHS, "epochs; with --task 100 updates each", metavar="EPOCHS")
-    train.add_argument("--solver", choices=list(optimizers.OPTIMIZERS), metavar="NAME", default="adam",
-                       help=f"one of {', '.join(optimizers.OPTIMIZERS)} (default: adam)")
+    single = train.add_argument_group(
+        "one network", "Any of these trains a single network instead, on the first 70 % of each series, and tests it on the "
+        "last 20 %. The next 10 % decide when to stop and all other choices. It learns from all series, and forecasts each "
+        "target from all columns. This needs no pandas for the sunspot numbers.")
+    _add_option(single, "--max-iter", _whole_number(1), None, f"epochs ({EPOCHS}); with --task 100 updates each",
+                metavar="EPOCHS")
+    single.add_argument("--solver", choices=list(optimizers.OPTIMIZERS), metavar="NAME",
+                        help=f"one of {', '.join(optimizers.OPTIMIZERS)} (default: adam)")
+    single.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
     _add_option(train, "--random-state", _whole_number(0), 0, "seed; the same seed gives the same run")
-    train.add_argument("--model", metavar="FILE", help="save the model to this file, with the last "
-                       f"{_forecast.KEPT} rows of each series (default: the CSV's name, ending in .npz)")
+    train.add_argument("--model", metavar="FILE", help="save the model to this file, with the rows that a forecast needs "
+                       "(default: the CSV's name, ending in .npz)")
     train.add_argument("--plot", metavar="FILE",
                        help="draw the picture to this file, .png, .svg ... (default: the CSV's name, ending in .png)")
     train.add_argument("--task", choices=list(_solve.TASKS), metavar="NAME",

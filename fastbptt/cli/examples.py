@@ -27,7 +27,7 @@ def train_task(args):
           f"{network.theta.size} parameters, seed {args.random_state}", flush=True)
     start = time.perf_counter()
     try:
-        history = _solve.fit(network, task, length, epochs=args.max_iter, solver=args.solver)
+        history = _solve.fit(network, task, length, epochs=args.max_iter or _solve.EPOCHS, solver=args.solver or "adam")
     except KeyboardInterrupt:
         return save_interrupted([network], model, network.history)
     except FloatingPointError as error:

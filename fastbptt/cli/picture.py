@@ -57,7 +57,7 @@ def draw(file, ending, *, axis, test_start, end, unit, panels, history, reach):
     else:  # one legend for all panels
         figure.legend(handles, labels, ncols=4, loc="outside upper left", edgecolor="none")
     _draw_losses(axes["loss"], history, len(panels))
-    _draw_reach(axes["reach"], reach, unit)
+    draw_reach(axes["reach"], reach, unit)
     for ax in axes.values():
         ax.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, format=ending, dpi=84)
@@ -95,7 +95,8 @@ def _draw_losses(ax, history, targets):
     ax.set_title("Loss on the training and on the held-out part", loc="left", fontsize="medium")
 
 
-def _draw_reach(ax, reach, unit):
+def draw_reach(ax, reach, unit):
+    """Draw how far back the gradient reaches. `reach` and `unit` are those of `draw`."""
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
     seen = max([min(24, len(reach) - 1), *np.flatnonzero(reach >= 1e-4)[-1:]])  # later values are too small to see

@@ -53,6 +53,9 @@ def network(task, hidden_size=None, seed=0, cell="plain"):
     return RNN(task.input_size, H, task.output_size, cell=cell, random_state=seed, **options)
 
 
+EPOCHS = 150  # by default, also of a single network on a table
+
+
 def fit(network, task, length, *, epochs, solver="adam", progress=None):
     """Train in place, in epochs of 100 updates, until at most SOLVED / 2 of the held-out sequences are wrong."""
     rng = np.random.default_rng(0)

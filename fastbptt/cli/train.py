@@ -18,8 +18,10 @@ from . import forecast as _forecast, picture as _picture, train_table as _table
 from .examples import train_task, words_of
 from .output import (FAILED, Refusal, can_draw, _draw, _failed, read, refuse_own_input, refuse_unwritable, save,
                      save_interrupted)
+from .tasks import EPOCHS
 
-HIDDEN_SIZE, HORIZON, EPOCHS = 16, 12, 150
+HIDDEN_SIZE, HORIZON = 16, 12
+SUNSPOTS = "Monthly mean sunspot numbers, {} months"
 SHOWN = 6  # number of targets whose errors are printed, if there are more
 DRAWN = 60  # number of targets with a panel in the picture, if there are more
 
@@ -29,9 +31,18 @@ def _train(args):
         return train_task(args)
     if args.length is not None:
         raise Refusal("--length needs --task")
-    option = _table.asked(args)
-    if option is not None:
-        return _train_forecaster(args, option)
+    option = _table.single(args)
+    if option is not None or (args.csv is None and not _table.has_pandas()):
+        return _train_single(args, option)
+    return _train_forecaster(args)
+
+
+def _train_single(args, option):
+    """Train one network, because `option` was given, or because pandas is not installed."""
+    _table.refuse_forecasters(args, option)
+    if option is None:
+        print("pandas is not installed, so this trains a single network. pip install \"fastbptt[forecast]\" installs what a "
+              "fastbptt.Forecaster needs.\n")
     data, heading, quantity = _data(args)
     model, picture = _files(args)
     print(heading)
@@ -63,14 +74,19 @@ def _train(args):
     return 0 if agreed else FAILED
 
 
-def _train_forecaster(args, option):
-    """Fit a `fastbptt.Forecaster`, because `option` was given."""
-    _table.refuse_options(args, EPOCHS, option)
+def _train_forecaster(args):
+    """Fit a `fastbptt.Forecaster`."""
+    if args.csv is None:
+        _refuse_lost_csv(args)
+        data = _tables.packaged("sunspots")
+    else:
+        data = read(args.csv, "train", target=args.target, known=args.known or [], id=args.id, time=args.time,
+                    decimal=args.decimal, dayfirst=args.dayfirst, fill=args.fill, season=args.season)
+        data = data.without(_table.shortest(args.horizon), f"a horizon of {args.horizon}")
+    _table.refuse_short(args, data)
+    _table.refuse_report(args)
     model, picture = _files(args)
-    data = read(args.csv, "train", target=args.target, known=args.known or [], id=args.id, time=args.time, decimal=args.decimal,
-                dayfirst=args.dayfirst, fill=args.fill, season=args.season)
-    data = data.without(_table.shortest(args.horizon), f"a horizon of {args.horizon}")
-    print(_heading(args.csv, data))
+    print(SUNSPOTS.format(len(data.values[0])) if args.csv is None else _heading(args.csv, data))
     for note in data.notes:
         print(f"  {note}")
     return _table.fit(args, data, model, picture)
@@ -93,7 +109,7 @@ def _data(args):
     if args.csv is None:
         _refuse_lost_csv(args)
         data = _tables.packaged("sunspots")
-        heading, quantity = f"Monthly mean sunspot numbers, {len(data.values[0])} months", "monthly mean sunspot number"
+        heading, quantity = SUNSPOTS.format(len(data.values[0])), "monthly mean sunspot number"
     else:
         data = read(args.csv, "train", target=args.target, inputs=args.inputs, id=args.id, time=args.time, decimal=args.decimal,
                     dayfirst=args.dayfirst, fill=args.fill)
@@ -112,7 +128,7 @@ def _weights(data):
 
 
 def _refuse_lost_csv(args):
-    for option, names in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id), ("--time", args.time)):
+    for option, names in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id), ("--time", args.time), ("--known", args.known)):
         if names:
             lost = next((name for name in names if os.path.isfile(name)), "FILE") if isinstance(names, list) else "FILE"
             raise Refusal(f"{option} needs a CSV file, which comes first: fastbptt train {shlex.quote(lost)} {option} "
@@ -189,8 +205,8 @@ def _train_candidates(args, data, candidates):
         candidates.append(_forecast.Forecaster(
             data.targets, data.inputs, horizon=args.horizon, difference=difference, ids=data.ids, id_column=args.id,
             calendar=data.calendar, reading=data.options))
-        candidates[-1].fit(data.values, data.times, _weights(data), cell=args.cell, hidden_size=H, solver=args.solver,
-                           max_iter=args.max_iter, random_state=args.random_state,
+        candidates[-1].fit(data.values, data.times, _weights(data), cell=args.cell, hidden_size=H, solver=args.solver or "adam",
+                           max_iter=args.max_iter or EPOCHS, random_state=args.random_state,
                            verbose=sys.stderr is not None and sys.stderr.isatty())
         if candidates[-1].regressor.history_.best_epoch is None:
             raise FloatingPointError("the error on the held-out 10 % is not finite after any epoch")

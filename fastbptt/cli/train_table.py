@@ -13,30 +13,45 @@ import numpy as np
 from .. import RNN, Forecaster
 from ..forecasting import remainder as _remainder
 from .output import FAILED, Refusal, refuse_own_input, refuse_unwritable, save, _write
-from .picture import BLUE, FORECAST, OBSERVED
+from .picture import BLUE, FORECAST, OBSERVED, draw_reach, text
 from .predict_table import long_frame
 
 SHOWN = 6  # number of pairs of series and target whose errors by step are printed, if there are more
+ORIGINS = 1000  # largest number of origins of the rolling forecasts of a series
 DRAWN = 12  # number of panels of the picture, if there are more
 STEPS = 120  # of the run that shows how far back the gradient reaches
 
 
-def asked(args):
-    """Return the first option that only a Forecaster has, or None."""
-    given = (("--season", args.season), ("--members", args.members), ("--known", args.known), ("--interval", args.interval),
-             ("--report", args.report))
+def has_pandas():
+    """Return whether pandas can be imported."""
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def single(args):
+    """Return the first option that asks for a single network instead of a Forecaster, or None."""
+    given = (("--max-iter", args.max_iter), ("--solver", args.solver), ("--inputs", args.inputs))
     return next((option for option, value in given if value is not None), None)
 
 
-def refuse_options(args, epochs, option):
-    """Raise Refusal if an option is given that a Forecaster does not have."""
-    if args.csv is None:
-        raise Refusal(f"{option} needs a table, which comes first: fastbptt train FILE {option} ...")
-    if args.inputs:
-        raise Refusal(f"--inputs cannot be combined with {option}: give columns that are known ahead by --known")
-    for other, changed in (("--max-iter", args.max_iter != epochs), ("--solver", args.solver != "adam")):
-        if changed:
-            raise Refusal(f"{other} cannot be combined with {option}: the number of updates is chosen on a validation part")
+def refuse_forecasters(args, option):
+    """Raise Refusal if an option is given that only a Forecaster has. `option` asked for a single network; None: no pandas."""
+    given = (("--season", args.season), ("--members", args.members), ("--known", args.known), ("--interval", args.interval),
+             ("--report", args.report))
+    for other, value in given:
+        if value is not None and option is None:
+            raise Refusal(f'{other} requires pandas, which is not installed: pip install "fastbptt[forecast]"')
+        if value is not None:
+            why = ("give columns that are known ahead by --known" if option == "--inputs" else
+                   "the number of updates of a forecaster is chosen on a validation part")
+            raise Refusal(f"{option} cannot be combined with {other}: {why}")
+
+
+def refuse_report(args):
+    """Raise Refusal if the report cannot be written."""
     if args.report is not None:
         refuse_unwritable("--report", args.report)
         refuse_own_input("--report", args.report, args.csv, "the file that the data come from")
@@ -47,19 +62,34 @@ def shortest(horizon):
     return max(-(-5 * (horizon + 8) // 4) + 1, 2 * horizon + 8)
 
 
+def refuse_short(args, table):
+    """Raise Refusal if a series is too short for a fit with rolling forecasts."""
+    n = min(range(len(table.values)), key=lambda n: len(table.values[n]))
+    length, longest = len(table.values[n]), args.horizon
+    while longest and shortest(longest) > length:
+        longest -= 1
+    if longest < args.horizon:
+        advice = f"; --horizon {longest} is the longest" if longest else ""
+        raise Refusal(f"{table.name(n) or args.csv or 'the sunspot numbers'} has {table.steps(length)}, and a horizon of "
+                      f"{args.horizon} needs {shortest(args.horizon)}{advice}")
+
+
 def fit(args, table, model, picture):
     """Fit, save, print and draw. Return the exit code."""
+    count = 8 if args.members is None else args.members
+    networks = f"{count} networks of up to {args.hidden_size or 16} units, " if count else ""
+    print(f"\nfitting linear paths, {networks}{table.steps(args.horizon)} ahead, seed {args.random_state}", flush=True)
     try:
-        forecaster = Forecaster(args.horizon, season=args.season, members=8 if args.members is None else args.members,
+        forecaster = Forecaster(args.horizon, season=args.season, members=count,
                                 hidden_size=args.hidden_size or 16, cell=args.cell, interval=args.interval or (80,),
                                 fill=args.fill, random_state=args.random_state)
         start = time.perf_counter()
         frame = long_frame(table, table.ids or [None], table.id, table.time)
         forecaster.fit(frame, table.targets, id=table.id, time=table.time, known=table.known)
         print(f"fitted in {time.perf_counter() - start:.1f} s\n{forecaster.describe()}\n", flush=True)
-        tested = forecaster.backtest()
+        tested = forecaster.backtest(origins=ORIGINS)
     except (TypeError, ValueError) as error:
-        raise Refusal(f"{args.csv}: {error}") from None
+        raise Refusal(f"{args.csv or 'the sunspot numbers'}: {error}") from None
     save(forecaster, model)
     _print_errors(tested)
     try:
@@ -74,9 +104,12 @@ def fit(args, table, model, picture):
         print(f"Wrote all figures: {args.report}")
     if picture is None:
         print('No picture: matplotlib is not installed. pip install "fastbptt[plot]" installs it.')
+        if ahead is not None:
+            _print_text(table, ahead)
     else:
-        _draw(picture, table, tested, ahead)
-        print(f"Drew the rolling forecasts, the next steps and the errors by step: {picture}")
+        _draw(picture, table, tested, ahead, reach)
+        print("Drew the rolling forecasts, the next steps, the errors by step"
+              + (f": {picture}" if reach is None else f" and the gradient's reach: {picture}"))
     print(f"Saved the forecaster: {model}\n\nNext: fastbptt predict {shlex.quote(model)} prints the forecast as CSV.")
     return 0 if agreed else FAILED
 
@@ -129,6 +162,22 @@ def _gradients(forecaster):
     return check.passed, reach
 
 
+def _print_text(table, ahead):
+    """Draw the end and the forecast of the first targets of the longest series, as text."""
+    n = int(np.argmax([len(x) for x in table.values]))
+    for target in table.targets[:SHOWN]:
+        rows = ahead["target"] == target
+        if table.ids:
+            rows &= ahead[table.id].astype(str) == str(table.ids[n])
+        made = ahead["forecast"][rows].to_numpy()
+        x = table.values[n][:, table.targets.index(target)]
+        later = None if table.calendar is None else table.calendar.ahead(table.times[n][-1], len(made))
+        axis = np.arange(1, len(x) + len(made) + 1) if later is None else np.concatenate([table.times[n], later])
+        of = (f" of {target}" if len(table.targets) > 1 else "") + (f" of {table.name(n)}" if table.ids else "")
+        print(f"The last {table.unit}{of} and the next ones as text:\n\n"
+              + text(axis, np.append(x, np.full(len(made), np.nan)), np.append(np.full(len(x), np.nan), made)) + "\n")
+
+
 def _json(forecaster, tested, ahead, reach):
     def rows(frame):
         return None if frame is None else json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
@@ -140,15 +189,16 @@ def _json(forecaster, tested, ahead, reach):
                        "gradient_reach": None if reach is None else reach.tolist()}, indent=1)
 
 
-def _draw(path, table, tested, ahead):
+def _draw(path, table, tested, ahead, reach):
     from matplotlib.figure import Figure
 
     pairs = list(tested.forecasts)[:DRAWN]
     columns = min(len(pairs), 3) if len(pairs) > 2 else 1
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(10 if columns == 1 else 5 * columns, 3.4 * rows + 3), layout="constrained")
-    cells = [[n if n < len(pairs) else "." for n in range(row * columns, (row + 1) * columns)] for row in range(rows)]
-    axes = figure.subplot_mosaic([*cells, ["steps"] * columns])
+    cells = [[n if n < len(pairs) else "." for n in range(row * columns, (row + 1) * columns) for _ in range(6 // columns)]
+             for row in range(rows)]
+    axes = figure.subplot_mosaic([*cells, ["steps"] * 6 if reach is None else ["steps"] * 3 + ["reach"] * 3])
     frames = dict(zip(table.ids or [None], table.frames()))
     for n, (id, target) in enumerate(pairs):
         own = ahead
@@ -164,9 +214,11 @@ def _draw(path, table, tested, ahead):
         axes["steps"].plot(mean.index, mean, color=(FORECAST, OBSERVED, BLUE, "#009E73")[k], marker="o", markersize=3,
                            linewidth=2 if k == 0 else 1.2, label=method)
     axes["steps"].set(xlabel=f"{table.unit} ahead", ylabel="MASE")
-    axes["steps"].set_ylim(0, 1.2 * axes["steps"].get_ylim()[1])  # room for the legend
+    axes["steps"].set_ylim(0, (1.2 if reach is None else 1.35) * axes["steps"].get_ylim()[1])  # room for the legend
     axes["steps"].set_title("Error of the rolling forecasts by step ahead", loc="left", fontsize="medium")
-    axes["steps"].legend(ncols=4, loc="upper left", edgecolor="none")
+    axes["steps"].legend(ncols=4 if reach is None else 2, loc="upper left", edgecolor="none")
+    if reach is not None:
+        draw_reach(axes["reach"], reach, table.unit)
     for ax in axes.values():
         ax.spines[["top", "right"]].set_visible(False)
     file = io.BytesIO()

@@ -1,7 +1,8 @@
-"""`fastbptt train` with an option of `fastbptt.Forecaster` fits one to a table, and reports all its figures."""
+"""`fastbptt train` fits a `fastbptt.Forecaster`, and reports all its figures."""
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -74,7 +75,9 @@ def test_known_columns_come_from_rows_without_a_target(folder, capsys):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--members", "2"], "--members needs a table"),
+    (["--known", "one.csv"], "--known needs a CSV file, which comes first: fastbptt train one.csv --known"),
+    (["one.csv", "--target", "sales", "--horizon", "45"],
+     "one.csv has 96 months, and a horizon of 45 needs 98; --horizon 44 is the longest"),
     (["one.csv", "--members", "2", "--max-iter", "3"], "--max-iter cannot be combined with --members"),
     (["one.csv", "--season", "12", "--solver", "sgd"], "--solver cannot be combined with --season"),
     (["one.csv", "--interval", "80", "--inputs", "promotion"], "--inputs cannot be combined with --interval"),
@@ -85,3 +88,46 @@ def test_known_columns_come_from_rows_without_a_target(folder, capsys):
 def test_options_that_mean_nothing_are_refused(folder, capsys, words, message):
     assert main(["train", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.quick
+def test_a_table_without_options_gets_a_forecaster_that_reads_the_newest_row(folder, capsys):
+    out = trained(capsys, "one.csv", "--target", "sales", "--horizon", "6", "--members", "0")
+    model = fastbptt.load("one.npz")
+    assert type(model) is fastbptt.Forecaster and "is below that of the best simple method" in out
+    before = model.predict()["forecast"].to_numpy()
+    frame = pd.read_csv("one.csv", parse_dates=["month"])[["month", "sales"]]
+    frame.loc[95, "sales"] *= 2
+    assert abs(model.update(frame).predict()["forecast"].to_numpy() - before)[0] > 10
+
+
+@pytest.mark.thorough
+def test_without_a_table_the_sunspot_numbers_get_a_forecaster(folder, capsys):
+    out = trained(capsys, "--members", "0")
+    assert out.startswith("Monthly mean sunspot numbers, 3120 months\n") and "The next 12 months" in out
+    model = fastbptt.load("sunspots.npz")
+    assert model.targets_ == ["sunspots"] and model.predict()["time"][0] == pd.Timestamp("2009-01-01")
+    assert (folder / "sunspots.png").exists()
+
+
+def test_without_matplotlib_the_end_and_the_forecast_are_text(folder, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = trained(capsys, "two.csv", "--id", "shop", "--target", "sales", "--horizon", "6", "--members", "0")
+    drawn = out.partition("The last months of series '1' and the next ones as text:")[2]
+    rows = [line.partition("|")[2] for line in drawn.splitlines() if "|" in line]
+    newest = {place for row in rows for place, sign in enumerate(row) if sign == "+"}
+    assert len(newest) >= 3 and max(newest) > max(place for row in rows for place, sign in enumerate(row) if sign == "o")
+
+
+def test_without_pandas_a_single_network_is_trained_and_options_of_a_forecaster_name_the_extra(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert main(["train", "--members", "2"]) == 2
+    assert '--members requires pandas, which is not installed: pip install "fastbptt[forecast]"' in capsys.readouterr().err
+    assert main(["train", "one.csv"]) == 2
+    assert "pandas" in capsys.readouterr().err
+    monkeypatch.setattr("fastbptt.cli.train.EPOCHS", 1)
+    out = trained(capsys, "--hidden-size", "2")
+    assert out.startswith("pandas is not installed, so this trains a single network.") and "this network" in out
+    assert fastbptt.load("sunspots.npz").horizon == 12
