@@ -29,7 +29,8 @@ cdef void pack_weights(const Plan *p, const Call *c, const Kernels *k, Shared *s
     if p.reads:
         pack(k, H, O, theta + p.W_y, 1, H, <floating *> shared.P_y, ldo)
     # Q = W. A GATED product needs it at every step, because the gradient of the first gate passes W_s.
-    if c.saves and p.recurs and not shared.factored and (c.most > 1 or to_first_state(p, c) or c.omega != 0 or cell_of(c).product == GATED):
+    if c.saves and p.recurs and not shared.factored and (
+            c.most > 1 or to_first_state(p, c) or c.omega != 0 or cell_of(c).product == GATED):
         pack_back(p, k, theta, ldh, <floating *> shared.Q_s)
     if p.reads and (c.saves or c.dX != NULL):
         pack(k, O, H, theta + p.W_y, H, 1, <floating *> shared.Q_y, ldh)

@@ -109,8 +109,8 @@ cdef struct Workspace:
     void *mask                        # saved   (B, ldh)               dropout mask; NULL without dropout
     void *masked                      # scratch (2, B, ldh)            states times mask, and times a gate
     void *gated                       # scratch (rows, ldh)            the factor of a GATED product, of a block
-    void *narrow                      # scratch (rows, ldr)            S @ N or delta @ M of a step or a block; absent unless steps
-                                      #                                go by M and N
+    void *narrow                      # scratch (rows, ldr)            S @ N or delta @ M of a step or a block; absent unless
+                                      #                                steps go by M and N
     double *leak_sums                 # scratch (ldh,)                 ∂E/∂leak_logit / (1 - leak); absent if leaks are not
                                       #                                trained, like all below
     void *leak_dS                     # scratch (rows, ldh)            ∂E/∂ the state after each step of a block
