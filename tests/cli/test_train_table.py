@@ -55,6 +55,7 @@ def test_networks_show_how_far_their_gradient_reaches(folder, monkeypatch, capsy
     assert reach[0] == 1 and len(reach) > 20 and "The gradient of an error falls under 1 % " in out
 
 
+@pytest.mark.thorough
 def test_panels_have_pooled_errors_and_a_panel_for_each_series(folder, monkeypatch, capsys):
     figure = pytest.importorskip("matplotlib.figure").Figure
     drawn, write = [], figure.savefig
@@ -65,6 +66,7 @@ def test_panels_have_pooled_errors_and_a_panel_for_each_series(folder, monkeypat
     assert (folder / "two.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.thorough
 def test_known_columns_come_from_rows_without_a_target(folder, capsys):
     out = trained(capsys, "ahead.csv", "--target", "sales", "--known", "promotion", "--horizon", "6", "--members", "0")
     assert "The next 6 months" in out and "2007-07-01" in out

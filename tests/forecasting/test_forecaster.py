@@ -242,6 +242,7 @@ def nonlinear(T=500):
     return x
 
 
+@pytest.mark.thorough
 def test_networks_learn_what_no_linear_path_can():
     x = nonlinear()
     series, origins = pd.Series(x[:420]), range(420, 498, 6)
@@ -322,6 +323,7 @@ def test_files_keep_the_time_zone_and_names_of_columns(zone, tmp_path):
         unnamed.save(tmp_path / "other.npz")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("cell, hidden_size", [("gru", 8), ("lstm", 8), ("plain", 20)])
 def test_gated_and_wide_networks_learn_too(cell, hidden_size):
     model = Forecaster(1, season=1, members=2, cell=cell, hidden_size=hidden_size, random_state=0)
@@ -329,6 +331,7 @@ def test_gated_and_wide_networks_learn_too(cell, hidden_size):
     assert model.share_ > 0.5 and model.gain_ > 0.5
 
 
+@pytest.mark.thorough
 def test_the_seed_reproduces_the_forecast():
     x = pd.Series(nonlinear(300))
     first, again, other = (Forecaster(2, season=1, members=4, random_state=seed).fit(x).predict()["forecast"]
@@ -354,6 +357,7 @@ def test_the_backtest_compares_with_simple_methods():
     assert "seasonal naive" in text and "..." not in text
 
 
+@pytest.mark.thorough
 def test_the_backtest_does_not_see_the_future(passengers):
     changed = passengers.copy()
     changed.iloc[-1] *= 5
