@@ -2,8 +2,8 @@
 other option: the core against the reference.
 
 A kind of call is a row of VALUES, drawn at random. A plain run takes 10 of them, 100 with FASTBPTT_TESTS=instances, 200
-with FASTBPTT_TESTS=all. FASTBPTT_KINDS=all draws at least 2000 by hypothesis, which shrinks what fails: 1332 plain and leaky
-ones, 400 gated ones, and 450 of a low rank. It makes every two values of two options meet in 12, 4 and 2 of them, and prints
+with FASTBPTT_TESTS=all. FASTBPTT_KINDS=all draws at least 2000 by hypothesis, which shrinks what fails: 1200 plain and leaky
+ones, 400 gated ones, and 450 of a low rank. It makes every two values of two options meet in 10, 4 and 2 of them, and prints
 how often they did. It does so in two halves, which may run side by side. A number in place of `all` draws the same ones each
 time.
 
@@ -715,7 +715,7 @@ def test_core_and_reference_agree_over_many_blocks(weights, resets, output):
 
 
 @pytest.mark.skipif(not THOUSANDS, reason="takes minutes: FASTBPTT_KINDS is not set")
-@pytest.mark.parametrize("values, draws, least", [(VALUES, 666, 6), (GATED, 200, 2), (LOW_RANK[0], 125, 1),
+@pytest.mark.parametrize("values, draws, least", [(VALUES, 600, 5), (GATED, 200, 2), (LOW_RANK[0], 125, 1),
                                                   (LOW_RANK[1], 100, 1)],
                          ids=["plain", "gated", "low rank", "gated low rank"])
 @pytest.mark.parametrize("part", range(HALVES), ids=lambda part: f"part{part}")
