@@ -51,7 +51,7 @@ Design
     the rate. Other arrays hold what S does not: in the rate form `saves` holds the rates, which are saved like S; in the
     current form `carry` holds the states, of one block and the step before it. With an activation whose derivative reads the
     pre-activation a network uses another row of the table of cells: `saves` then holds the argument of g1, also without a leak.
-    Separate leaks of units are vectors that `run` computes once per call (`find_leaks`, engine/cells.pxi). The gradient of a
+    Separate leaks of units are vectors that `run` computes once per call (`find_leaks`, engine/leaks.pxi). The gradient of a
     trained leak reads the states, so the current form then uses the row that saves them.
     The gradient with respect to the state, dcarry, goes back beside delta. c.units says which form a call has; the code tests
     it once for some steps. Cells of several gates have other rows of the table: their pre-activations lie in `saves`, delta has
@@ -108,6 +108,7 @@ include "engine/noise.pxi"
 include "engine/states.pxi"
 include "engine/gates.pxi"
 include "engine/cells.pxi"
+include "engine/leaks.pxi"
 include "engine/forward.pxi"
 include "engine/backward.pxi"
 include "engine/regularizers.pxi"

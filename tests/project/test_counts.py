@@ -19,7 +19,7 @@ BOUNDS = {
     "lines of the longest file of engine/": 395,
     "files of the package's own folder": 25,
     "positional arguments of the longest list": 14,  # kernels of gated cells, and the functions of cells that call them
-    "lists of at least 8 positional arguments": 63,
+    "lists of at least 8 positional arguments": 67,
     "uses of private members of RNN in other modules": 221,
 }
 
