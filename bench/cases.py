@@ -41,7 +41,7 @@ BAR = [
     Cell(1, 1000, 8, 64, 4, "system identification: one long record, a matrix-vector product a step"),
     Cell(1, 1000, 16, 256, 4, "system identification, H = 256: the weights fill the second-level cache"),
 ]
-QUICK = [BAR[0], BAR[2], BAR[3], BAR[4], BAR[6]]  # the five of the README's table; continuous integration runs them
+QUICK = [BAR[0], BAR[2], BAR[3], BAR[4], BAR[6]]  # five of docs/speed.md; continuous integration runs them
 GATED = [*BAR[:7]]  # with GRU and LSTM units, unless --units says otherwise
 EDGES = [
     Cell(1, 1000, 1, 1, 1, "one unit: the smallest network there is"),

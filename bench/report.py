@@ -1,7 +1,7 @@
 """Tables in Markdown and pictures from what run.py wrote.
 
     python bench/report.py results.csv [more.csv ...] --pictures docs/bench      # tables on standard output
-    python bench/report.py results.csv --readme docs/speed.svg                   # and README's picture
+    python bench/report.py results.csv --readme docs/speed.svg                   # and docs/speed.md's picture
 
 A table a kind of work, number of threads and dtype: the median of every contender, and in brackets how many times
 fastbptt's median in the same run that is. Another table: fastbptt's GFLOP/s in percent of the run's own large product.
@@ -319,7 +319,7 @@ def main():
     parser = argparse.ArgumentParser(description="Tables and pictures from the CSV files of run.py.")
     parser.add_argument("files", nargs="+", help="CSV files of run.py")
     parser.add_argument("--pictures", type=Path, help="a folder for PNG files; without it none are drawn")
-    parser.add_argument("--readme", type=Path, help="a file for README's picture, an SVG")
+    parser.add_argument("--readme", type=Path, help="a file for the picture of docs/speed.md, an SVG")
     arguments = parser.parse_args()
     comments, rows = read(arguments.files)
     if not rows:

@@ -25,6 +25,8 @@ autodoc_typehints = "none"  # the docstrings say types, shapes and units
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the template lists them
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_title = "fastbptt"
 html_show_sourcelink = False
 html_theme_options = {
@@ -39,7 +41,7 @@ html_theme_options = {
 suppress_warnings = ["myst.header"]  # some pages begin sections at the third level
 
 # Pages that show a file of the repository. Files of their names stand here because Sphinx looks for pages in this folder.
-SHOWN = {"manual": "README.md", "contributing": "CONTRIBUTING.md", "security": "SECURITY.md",
+SHOWN = {"contributing": "CONTRIBUTING.md", "security": "SECURITY.md",
          "experiments": "bench/experiments/README.md"}
 
 
@@ -52,7 +54,7 @@ def show(app, page, source):
     text = path.read_text(encoding="utf-8")
     for name, file in SHOWN.items():
         text = re.sub(rf"\]\({re.escape(file)}(#[^)]*)?\)", rf"]({name}.md\1)", text)
-    text = text.replace("](docs/", "](").replace("# fastbptt\n", "# Manual\n", 1)
+    text = text.replace("](docs/", "](")
     if path.parent != ROOT:  # its pictures
         text = re.sub(r"\]\((\w+\.png)\)", rf"](../{path.parent.relative_to(ROOT).as_posix()}/\1)", text)
     source[0] = text

@@ -17,7 +17,7 @@ sys.path.insert(0, str(HERE.parent / "bench"))
 PAGE = """# Back-propagation through time by hand
 
 `fastbptt explain` prints the following computation, and `fastbptt explain --svg unrolled.svg` draws it. Every number comes from
-`RNN.gradient_terms`, and the tests compare this page with it. The README has the general formulas, and
+`RNN.gradient_terms`, and the tests compare this page with it. [The mathematics](mathematics.md) has the general formulas, and
 [examples.md](examples.md) a network of two units.
 
 ```text

@@ -1,7 +1,7 @@
 """The C interface: train and run networks from other compiled packages. `from fastbptt cimport loss_and_gradients_f32, ...`
 
 All functions take pointers and sizes. They use no Python object and no GIL, raise no exception, allocate no memory and start
-no threads. They need no header but Cython's. The caller owns all memory and all threads. README, "Embedding", has an
+no threads. They need no header but Cython's. The caller owns all memory and all threads. docs/embedding.md has an
 overview and an example.
 
     plan    describes a network: sizes, activations, loss. Opaque, `plan_bytes()` bytes.

@@ -1,4 +1,4 @@
-"""The figures on tasks of long memory and on the spoken vowels that README states, run anew."""
+"""The figures on tasks of long memory and on the spoken vowels that docs/training.md and docs/estimators.md state, run anew."""
 
 import cases
 import numpy as np

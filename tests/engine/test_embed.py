@@ -23,7 +23,7 @@ from processes import SUPPORT, TESTS, run_python
 
 from fastbptt import RNN, _core, optimizers
 
-PACKAGE = TESTS / "embed"  # the package that README shows
+PACKAGE = TESTS / "embed"  # the package that docs/embedding.md shows
 PINNED = PACKAGE / "signatures.json"
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -772,11 +772,11 @@ def test_every_status_has_a_text_of_its_own():
 # ---- A package that is compiled against this one
 
 
-def test_readme_shows_the_package_that_is_compiled():
-    readme = TESTS.parent / "README.md"
-    if not readme.exists():
-        pytest.skip("no README beside the tests")
-    shown = re.findall(r"```cython\n(.*?)```", readme.read_text("utf-8"), re.DOTALL)
+def test_the_page_shows_the_package_that_is_compiled():
+    page = TESTS.parent / "docs" / "embedding.md"
+    if not page.exists():
+        pytest.skip("no docs beside the tests")
+    shown = re.findall(r"```cython\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     assert shown == [(PACKAGE / "embedded.pyx").read_text("utf-8")]
 
 

@@ -147,7 +147,7 @@ def test_gradcheck_has_the_penalties(penalty):
 
 
 def test_omega_s_gradient_is_no_derivative_of_the_whole_loss():
-    """README says so: ∂E/∂S moves with the parameters, and is held fixed here."""
+    """docs/mathematics.md says so: ∂E/∂S moves with the parameters, and is held fixed here."""
     net, (X, D) = network(omega=10.0), data(network())
     _, gradients = net.loss_and_gradients(X, D)
     losses = []

@@ -1,4 +1,4 @@
-"""README lists the pairs of options that have no meaning. Each raises an error that names them, before anything changes."""
+"""docs/options.md lists the pairs of options that have no meaning. Each raises an error that names them, before anything changes."""
 
 import inspect
 import re
@@ -34,7 +34,7 @@ def calls(methods, *data, **arguments):
 
 GRADIENTS, UNEXPECTED = ("loss_and_gradients", "backward"), "unexpected keyword argument '{}'"
 
-# As README lists them: options of the network, calls, error, words.
+# As docs/options.md lists them: options of the network, calls, error, words.
 REFUSED = {
     "a `loss` of `binary_cross_entropy`, `cross_entropy` or `poisson` with an `output_activation` other than its own": [
         ({}, [lambda net, loss=loss: RNN(2, 5, 2, loss=loss, output_activation="tanh")], ValueError,
@@ -333,8 +333,8 @@ def test_a_list_of_arrays_of_one_length_names_the_function_that_converts_it(kind
     assert np.array_equal(by_id.forward(of_ids.tolist())[0], by_id.forward(of_ids)[0])
 
 
-@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="no README beside the tests")
-def test_readme_lists_exactly_these_pairs():
-    listed = re.search(r"have no meaning.*?:\n\n(.*?)\n\n", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="no docs beside the tests")
+def test_the_page_lists_exactly_these_pairs():
+    listed = re.search(r"have no meaning.*?:\n\n(.*?)\n\n", (ROOT / "docs/options.md").read_text(encoding="utf-8"), re.DOTALL).group(1)
     rows = re.split(r"^- ", listed, flags=re.MULTILINE)[1:]
     assert [" ".join(row.split()).rstrip(";.") for row in rows] == list(REFUSED)

@@ -1,4 +1,4 @@
-"""The code of README and docs runs, and their lists and figures match the package."""
+"""The code of README and of the pages in docs runs, and their lists and figures match the package."""
 
 import importlib
 import inspect
@@ -16,8 +16,16 @@ DOCS = README.parent / "docs"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="no README beside the tests")
 
 
-def text():
-    return README.read_text(encoding="utf-8")
+# Pages that are checked by a test of their own, and pages of the reference
+OTHERS = ("gallery", "survives", "examples")
+PAGES = [] if not DOCS.exists() else sorted(page.stem for page in DOCS.glob("*.md")
+                                            if "```python" in page.read_text(encoding="utf-8") and page.stem not in OTHERS)
+
+
+def text(*names):
+    """Return the text of these pages of docs; without names that of README and all pages."""
+    pages = [DOCS / f"{name}.md" for name in names] or [README, *sorted(DOCS.glob("*.md"))]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
 
 
 def blocks_of(page):
@@ -28,12 +36,35 @@ def blocks_of(page):
 def test_python_of_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = blocks_of(README)
-    assert len(blocks) >= 3
+    assert len(blocks) == 1
     exec(compile("\n".join(blocks), str(README), "exec"), {})
+    assert "every gradient agrees" in capsys.readouterr().out
+
+
+@pytest.mark.quick
+def test_the_front_page_is_short():
+    assert README.read_text(encoding="utf-8").count("\n") <= 250
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("page", PAGES)
+def test_python_of_each_page_runs_by_itself(page, tmp_path, monkeypatch, capsys):
+    if page == "forecasting":
+        pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    blocks = blocks_of(DOCS / f"{page}.md")
+    assert re.search(r"^(import|from) fastbptt", blocks[0], re.MULTILINE)
+    exec(compile("\n".join(blocks), page, "exec"), {})
     out = capsys.readouterr().out
-    assert "every gradient agrees" in out
-    assert re.search(r"^The gradient of .*$", text(), re.MULTILINE)[0] in out
-    assert "3 fixed, of which 2 stable" in out
+    if page == "diagnostics":
+        assert re.search(r"^The gradient of .*$", text(page), re.MULTILINE)[0] in out
+        assert "3 fixed, of which 2 stable" in out
+
+
+def test_links_of_readme_and_pages_lead_to_files():
+    for page in (README, *DOCS.glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8").replace("\n", " ")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 @pytest.mark.thorough
@@ -94,7 +125,7 @@ def test_python_of_the_examples_runs(tmp_path, monkeypatch):
 
 
 def test_table_of_options_lists_every_option_with_its_default():
-    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\|.*\| `(.+)` \|$", text(), re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\|.*\| `(.+)` \|$", text("options"), re.MULTILINE))
     options = {name: parameter.default for name, parameter in inspect.signature(RNN).parameters.items()
                if parameter.kind is parameter.KEYWORD_ONLY}
     assert rows == {name: repr(default).replace("'", '"') for name, default in options.items()}
@@ -155,11 +186,11 @@ def test_numbers_of_activations_and_losses_match_the_code(backend):
 
 @pytest.mark.parametrize("names", [reference.ACTIVATIONS, reference.OUTPUT_ACTIVATIONS, reference.LOSSES,
                                    initializers.INITIALIZERS, optimizers.OPTIMIZERS, schedules.SCHEDULES, network.DTYPES])
-def test_every_name_is_in_readme(names):
+def test_every_name_is_in_the_pages(names):
     words = set(re.findall(r"\w+", text()))
     assert set(names) <= words
 
 
-def test_every_method_is_in_readme():
+def test_every_method_is_in_the_pages():
     words = set(re.findall(r"\w+", text()))
     assert {name for name in vars(RNN) if not name.startswith("_")} <= words

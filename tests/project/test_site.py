@@ -20,6 +20,6 @@ def test_the_reference_has_every_public_name_once():
 def test_pages_that_show_a_file_name_it():
     shown = re.search(r"SHOWN = (\{.*?\})", (DOCS / "conf.py").read_text(encoding="utf-8"), re.DOTALL)[1]
     pairs = re.findall(r'"([^"]+)": "([^"]+)"', shown)
-    assert len(pairs) >= 4
+    assert len(pairs) >= 3
     for page, file in pairs:
         assert (DOCS.parent / file).exists() and file in (DOCS / f"{page}.md").read_text(encoding="utf-8")

@@ -51,11 +51,11 @@ def mpiexec(n, script, folder, timeout=60):
     return done.returncode, said, done.stderr, time.monotonic() - begin
 
 
-def test_the_script_of_readme_runs(tmp_path):
-    readme = Path(__file__).parents[2] / "README.md"
-    if not readme.exists():
-        pytest.skip("no README beside the tests")
-    script = re.search(r"```text\n(# train.py\n.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)[1]
+def test_the_script_of_the_page_runs(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "many.md"
+    if not page.exists():
+        pytest.skip("no docs beside the tests")
+    script = re.search(r"```text\n(# train.py\n.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[1]
     for updates in (120, 120):  # the second has nothing to do but to read the checkpoint
         code, _, error, _ = mpiexec(2, f"{script}\nassert history.updates == {updates} and len(history.train_loss) == 3\n",
                                     tmp_path)
