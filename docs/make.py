@@ -1,4 +1,4 @@
-"""Make docs/explained.md with its picture, and the pictures of docs/gallery.md and docs/survives.md.
+"""Make docs/explained.md with its picture, and pictures of docs/diagnostics.md and docs/survives.md.
 
     python docs/make.py
 
@@ -33,8 +33,8 @@ PAGE = """# Back-propagation through time by hand
 {where}
 """
 
-WHERE = ("Measured by `python bench/limits.py` ({where}); times are processor times. [gallery.md](gallery.md) has "
-         "pictures of vanishing and exploding gradients.")
+WHERE = ("Measured by `python bench/limits.py` ({where}); times are processor times. [survives.md](survives.md) "
+         "has pictures of vanishing gradients, [diagnostics.md](diagnostics.md) of exploding ones.")
 
 
 def wrapped(line):
@@ -54,14 +54,18 @@ def explained():
     (HERE / "unrolled.svg").write_text(_explain.svg(found), encoding="utf-8")
 
 
-def gallery():
+def pictures():
     os.environ.setdefault("MPLBACKEND", "Agg")
     os.chdir(HERE)
-    for page in ("gallery.md", "survives.md"):
-        blocks = re.findall(r"```python\n(.*?)```", (HERE / page).read_text(encoding="utf-8"), re.DOTALL)
-        exec(compile("\n".join(blocks), page, "exec"), {})
+    import matplotlib.pyplot as plt
+
+    script = HERE / "gallery" / "plot_gradient_flow.py"
+    exec(compile(script.read_text(encoding="utf-8"), script.name, "exec"), {})
+    plt.figure(1).savefig("gallery-flow.png", dpi=75)
+    blocks = re.findall(r"```python\n(.*?)```", (HERE / "survives.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile("\n".join(blocks), "survives.md", "exec"), {})
 
 
 if __name__ == "__main__":
     explained()
-    gallery()
+    pictures()
