@@ -18,7 +18,7 @@ PAGE = """# Back-propagation through time by hand
 
 `fastbptt explain` prints the following computation, and `fastbptt explain --svg unrolled.svg` draws it. Every number comes from
 `RNN.gradient_terms`, and the tests compare this page with it. [The mathematics](mathematics.md) has the general formulas, and
-[examples.md](examples.md) a network of two units.
+[Examples](examples.md) a network of two units.
 
 ```text
 {by_hand}
@@ -33,8 +33,8 @@ PAGE = """# Back-propagation through time by hand
 {where}
 """
 
-WHERE = ("Measured by `python bench/limits.py` ({where}); times are processor times. [survives.md](survives.md) "
-         "has pictures of vanishing gradients, [diagnostics.md](diagnostics.md) of exploding ones.")
+WHERE = ("Measured by `python bench/limits.py` ({where}); times are processor times. [Why the gradient "
+         "survives](survives.md) has pictures of vanishing gradients, [Diagnostics](diagnostics.md) of exploding ones.")
 
 
 def wrapped(line):
