@@ -335,7 +335,7 @@ cdef void recur_back_through(const Plan *p, const Call *c, const Kernels *k, con
                 back(p, c, k, w, 1, 0, others, Q_s, R + at * ldr, before + at * ldh, delta_next, dcarry, delta + at * ldd)
             at += others
             back(p, c, k, w, 1, others, rows - others, Q_s, R + at * ldr, before + at * ldh, <const floating *> NULL,
-                 dcarry + others * ldh, delta + at * ldd)
+                 dcarry + others * ldh if dcarry != NULL else dcarry, delta + at * ldd)
             at -= others
             delta_next = delta + at * ldd
             end -= 1

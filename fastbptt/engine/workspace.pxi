@@ -137,7 +137,7 @@ cdef Py_ssize_t lay_out(const Plan *p, const Call *c, const Kernels *k, const fl
     """
     cdef Py_ssize_t used = 0, external = 0, kept, size = sizeof(floating), word = sizeof(Py_ssize_t), B = c.rows
     cdef const CellRow *cell = cell_of(c)
-    w.mask = w.gated = w.carry = w.leak_dS = NULL
+    w.mask = w.gated = w.carry = w.dcarry = w.leak_dS = NULL
     w.ldr = padded(k, p.rank, of) if factored(p) else 0
     w.indexed = w.indexed_until = 0
     w.ldi, w.ldh = 0 if p.one_hot or not p.recurs else padded(k, p.I, of), padded(k, p.H, of)
