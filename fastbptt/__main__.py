@@ -10,7 +10,7 @@ import os
 import sys
 
 from . import optimizers, reference, __version__
-from .cli import explain_gates as _explain_gates, forecast as _forecast, tasks as _solve
+from .cli import explain_gates as _explain_gates, tasks as _solve
 from .cli.examples import explain_by_hand, _gradcheck
 from .cli.info import _info
 from .cli.output import FAILED, INTERRUPTED, REFUSED, Refusal
@@ -124,10 +124,12 @@ def _add_train(commands):
                        help="columns to forecast; numbers from 1 if there is no header (default: all columns of numbers)")
     train.add_argument("--id", metavar="COLUMN", help="column with the name of each row's series (default: one series)")
     _add_reading(train)
-    _add_option(train, "--season", _whole_number(1), None, "steps of a season (found by itself)")
-    _add_option(train, "--members", _whole_number(0), None, "number of networks, of which the median is used (8)")
+    _add_option(train, "--season", _whole_number(1), None,
+                "number of steps of a season (default: from the dates, or a period in the data)")
+    _add_option(train, "--members", _whole_number(0), None,
+                "number of networks, whose median output corrects the linear forecast (default: 8)")
     train.add_argument("--known", nargs="+", metavar="COLUMN", help="columns that are known ahead, such as holidays")
-    train.add_argument("--interval", nargs="+", type=float, metavar="PERCENT", help="levels of the intervals (80)")
+    train.add_argument("--interval", nargs="+", type=float, metavar="PERCENT", help="levels of the intervals (default: 80)")
     train.add_argument("--report", metavar="FILE", help="write all figures to this file, as JSON")
     _add_option(train, "--horizon", _whole_number(1), HORIZON, "number of steps to forecast ahead")
     train.add_argument("--cell", choices=reference.CELL_NAMES, metavar="NAME", default="plain",
@@ -138,8 +140,8 @@ def _add_train(commands):
         "one network", "Any of these trains a single network instead, on the first 70 % of each series, and tests it on the "
         "last 20 %. The next 10 % decide when to stop and all other choices. It learns from all series, and forecasts each "
         "target from all columns. This needs no pandas for the sunspot numbers.")
-    _add_option(single, "--max-iter", _whole_number(1), None, f"epochs ({EPOCHS}); with --task 100 updates each",
-                metavar="EPOCHS")
+    _add_option(single, "--max-iter", _whole_number(1), None,
+                f"number of epochs (default: {EPOCHS}); with --task an epoch has 100 updates", metavar="EPOCHS")
     single.add_argument("--solver", choices=list(optimizers.OPTIMIZERS), metavar="NAME",
                         help=f"one of {', '.join(optimizers.OPTIMIZERS)} (default: adam)")
     single.add_argument("--inputs", nargs="+", metavar="COLUMN", help="columns to read in addition (default: none)")
@@ -174,11 +176,11 @@ def _add_predict(commands):
 def _add_reading(command):
     """Add the options of reading a table."""
     default = "" if command.prog.endswith("train") else "; default: as in training"
-    command.add_argument("--time", metavar="COLUMN", help=f"column of times (found by itself{default})")
+    command.add_argument("--time", metavar="COLUMN", help=f"column of times ({default[2:] or 'default: detected'})")
     command.add_argument("--decimal", choices=(".", ","), metavar="SIGN",
                          help=f"decimal sign, . or , and the other may separate thousands{default and f' ({default[2:]})'}")
     command.add_argument("--dayfirst", action=argparse.BooleanOptionalAction, default=None,
-                         help="whether 01/02/2020 is in February (found by even spacing)")
+                         help="whether 01/02/2020 is in February (default: the order that gives evenly spaced dates)")
     command.add_argument("--fill", choices=_tables.FILLS, metavar="HOW",
                          help=f"fill missing values and rows: {', '.join(_tables.FILLS)} "
                               f"(default: {'refuse them' if not default else 'as in training'})")

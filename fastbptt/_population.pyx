@@ -1,8 +1,8 @@
 """Train and run many small networks of one shape at once: each vector lane computes one network.
 
-The module repeats reference.py for all networks of a population. It is one translation unit. The files of lanes/ hold the layout
-in lanes, the passes over one group of lanes, training, and the division among threads. This file holds `Lanes`, the class that
-population.py uses. An operation that all networks do together belongs here.
+The module repeats reference.py for all networks of a population. It is one translation unit. The files of lanes/ hold the
+layout in lanes, the passes over one group of lanes, training, and the division among threads. This file holds `Lanes`, the
+class that population.py uses. An operation that all networks do together belongs here.
 
 Design
 ------
@@ -101,7 +101,8 @@ cdef class Lanes:
     `offsets` has the index in theta at which each parameter begins. `loss_parameter` is Huber's threshold or the levels of
     the quantile loss. `cell` is a row of the table of cells, by name. `batch` is a Batch of backends/arguments.py, with these
     differences: X is (T, B, I) or (n, T, B, I), D (T, B, K) or (n, T, B, K), weights (n or 1, T, B, width), initial_state
-    (B, H) or (n, B, H), lengths (B,) or (n, B). There are no resets. population.py has checked all arguments. See the module's docstring for the layout.
+    (B, H) or (n, B, H), lengths (B,) or (n, B). There are no resets. population.py has checked all
+    arguments. See the module's docstring for the layout.
     """
 
     cdef Plan plan

@@ -137,7 +137,8 @@ def svg(found=None):
 
 def _arrow(x0, y0, x1, y1, color):
     """Return an arrow to the right, or upwards."""
-    head = f"{x1},{y1} {x1 - 12},{y1 - 6} {x1 - 12},{y1 + 6}" if y0 == y1 else f"{x1},{y1} {x1 - 6},{y1 + 12} {x1 + 6},{y1 + 12}"
+    head = (f"{x1},{y1} {x1 - 12},{y1 - 6} {x1 - 12},{y1 + 6}" if y0 == y1 else
+            f"{x1},{y1} {x1 - 6},{y1 + 12} {x1 + 6},{y1 + 12}")
     end = (x1 - 8, y1) if y0 == y1 else (x1, y1 + 8)
     return [f'<line x1="{x0}" y1="{y0}" x2="{end[0]}" y2="{end[1]}" stroke="{color}" stroke-width="3"/>',
             f'<polygon points="{head}" fill="{color}"/>']

@@ -52,7 +52,7 @@ def text(cell):
     for name, value in gradient.items():
         net.parameters[name] = net.parameters[name] - RATE * value
     after = float(net.losses(data, targets, initial_state=start)[2, 0])
-    names = [f"W_x{gate} = {w}" for gate, w in zip(gates, row["W_x"])] + [f"W_s{gate} = {w}" for gate, w in zip(gates, row["W_s"])]
+    names = [f"{name}{gate} = {w}" for name in ("W_x", "W_s") for gate, w in zip(gates, row[name])]
     begin = ", ".join(f"{name}_0 = {value}" for name, value in zip("hc", row["start"]))
     lines = [
         f"{ARTICLE[cell]} {cell.upper()} of one unit without biases, three steps, the error at the third:", "",
@@ -63,7 +63,7 @@ def text(cell):
         "Forward:", "",
         *(line for t in (1, 2, 3) for line in _forward(cell, t, kept[t - 1], S)),
         f"    Y_3 = {W_Y} · {_n(S[3, 0])} = {y:.4f}", f"    E_3 = ({D_3} − {_n(y)})² = {E:.4f}", "",
-        "Back through time (δh_t = ∂E_3/∂h_t; " + f"d{gates[0]} is the gradient with respect to the argument of gate {gates[0]}, "
+        f"Back through time (δh_t = ∂E_3/∂h_t; d{gates[0]} is the gradient with respect to the argument of gate {gates[0]}, "
         "and so on):", "",
         f"    ∂E_3/∂Y_3 = −2 (d_3 − Y_3) = {dY:.4f}",
         f"    δh_3 = ∂E_3/∂Y_3 · W_y = {dY:.4f} · {W_Y} = {dS[2, 0]:.4f}",

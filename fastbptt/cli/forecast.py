@@ -39,7 +39,8 @@ KEPT = 10_000  # number of last steps of each series in the model file, for late
 
 def options_of(cell):
     """Return activation and initialiser for a cell. None leaves the choice to RNNRegressor."""
-    return {"activation": ACTIVATION, "initializer": INITIALIZER} if cell == "plain" else {"activation": None, "initializer": None}
+    activation, initializer = (ACTIVATION, INITIALIZER) if cell == "plain" else (None, None)
+    return {"activation": activation, "initializer": initializer}
 
 
 @dataclass(frozen=True)

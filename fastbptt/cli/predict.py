@@ -66,7 +66,8 @@ def _put(args, text, rows):
 def _read(args, forecaster):
     """Return the Table that the forecaster continues. Raise Refusal if it has another step than the training data."""
     options = {name: value for name, value in forecaster.reading.items() if value is not None}
-    options |= {name: getattr(args, name) for name in ("time", "decimal", "dayfirst", "fill") if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in ("time", "decimal", "dayfirst", "fill")}
+    options |= {name: value for name, value in given.items() if value is not None}
     data = read(args.csv, "predict", target=forecaster.targets, inputs=forecaster.inputs, id=forecaster.id_column, **options)
     ours, theirs = (None if calendar is None else calendar.length for calendar in (forecaster.calendar, data.calendar))
     if ours is not None and data.calendar is not None and not _same(ours, theirs):
@@ -102,8 +103,8 @@ def _doubts(forecaster, data):
             worst = x[np.argmax(np.maximum(x[:, k] - high, low - x[:, k])), k]
             if max(worst - high, low - worst) > FAR * (high - low):
                 whose = f" of {data.name(n)}" if data.ids else ""
-                found.append(f"warning: column {name!r}{whose} has {worst:.6g}, far outside {low:.6g} to {high:.6g}, from which the "
-                             "model has learnt")
+                found.append(f"warning: column {name!r}{whose} has {worst:.6g}, far outside {low:.6g} to {high:.6g}, from "
+                             "which the model has learnt")
                 break
     return found
 

@@ -120,8 +120,8 @@ def _far(model, table, ids):
             worst = max(x[:, k], key=lambda value: max(value - high, low - value))
             if max(worst - high, low - worst) > FAR * (high - low):
                 whose = f" of {table.name(n)}" if table.ids else ""
-                found.append(f"warning: column {name!r}{whose} has {worst:.6g}, far outside {low:.6g} to {high:.6g}, from which "
-                             "the model has learnt")
+                found.append(f"warning: column {name!r}{whose} has {worst:.6g}, far outside {low:.6g} to {high:.6g}, from "
+                             "which the model has learnt")
                 break
     return found
 

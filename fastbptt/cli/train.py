@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import reference
 from ..forecasting import tables as _tables
+from ..forecasting.source import INSTALL, pandas
 from . import forecast as _forecast, picture as _picture, train_table as _table
 from .examples import train_task, words_of
 from .output import (FAILED, Refusal, can_draw, _draw, _failed, read, refuse_own_input, refuse_unwritable, save,
@@ -21,7 +22,6 @@ from .output import (FAILED, Refusal, can_draw, _draw, _failed, read, refuse_own
 from .tasks import EPOCHS
 
 HIDDEN_SIZE, HORIZON = 16, 12
-SUNSPOTS = "Monthly mean sunspot numbers, {} months"
 SHOWN = 6  # number of targets whose errors are printed, if there are more
 DRAWN = 60  # number of targets with a panel in the picture, if there are more
 
@@ -31,17 +31,42 @@ def _train(args):
         return train_task(args)
     if args.length is not None:
         raise Refusal("--length needs --task")
-    option = _table.single(args)
-    if option is not None or (args.csv is None and not _table.has_pandas()):
+    option = _given(args, "--max-iter", "--solver", "--inputs")
+    if option is not None or (args.csv is None and not _has_pandas()):
         return _train_single(args, option)
     return _train_forecaster(args)
 
 
+def _given(args, *options):
+    """Return the first of these options that the user has given, or None."""
+    return next((option for option in options if getattr(args, option[2:].replace("-", "_")) is not None), None)
+
+
+def _has_pandas():
+    try:
+        pandas()
+    except ImportError:
+        return False
+    return True
+
+
+def _refuse_options_of_forecasters(args, option):
+    """Raise Refusal if an option is given that only a Forecaster has. `option` asked for a single network; None: no pandas."""
+    other = _given(args, "--season", "--members", "--known", "--interval", "--report")
+    if other is None:
+        return
+    if option is None:
+        raise Refusal(f"{other} requires pandas, which is not installed: {INSTALL} installs it")
+    why = ("give columns that are known ahead by --known" if option == "--inputs" else
+           "the number of updates of a forecaster is chosen on a validation part")
+    raise Refusal(f"{option} cannot be combined with {other}: {why}")
+
+
 def _train_single(args, option):
     """Train one network, because `option` was given, or because pandas is not installed."""
-    _table.refuse_forecasters(args, option)
+    _refuse_options_of_forecasters(args, option)
     if option is None:
-        print("pandas is not installed, so this trains a single network. pip install \"fastbptt[forecast]\" installs what a "
+        print(f"pandas is not installed, so this trains a single network. {INSTALL} installs what a "
               "fastbptt.Forecaster needs.\n")
     data, heading, quantity = _data(args)
     model, picture = _files(args)
@@ -76,17 +101,11 @@ def _train_single(args, option):
 
 def _train_forecaster(args):
     """Fit a `fastbptt.Forecaster`."""
-    if args.csv is None:
-        _refuse_lost_csv(args)
-        data = _tables.packaged("sunspots")
-    else:
-        data = read(args.csv, "train", target=args.target, known=args.known or [], id=args.id, time=args.time,
-                    decimal=args.decimal, dayfirst=args.dayfirst, fill=args.fill, season=args.season)
-        data = data.without(_table.shortest(args.horizon), f"a horizon of {args.horizon}")
+    data, heading = _series(args, _table.shortest, known=args.known or [], season=args.season)
     _table.refuse_short(args, data)
     _table.refuse_report(args)
     model, picture = _files(args)
-    print(SUNSPOTS.format(len(data.values[0])) if args.csv is None else _heading(args.csv, data))
+    print(heading)
     for note in data.notes:
         print(f"  {note}")
     return _table.fit(args, data, model, picture)
@@ -104,22 +123,29 @@ def _variant(args):
     return shlex.join(words + (["--horizon", str(args.horizon)] if args.horizon != HORIZON else []))
 
 
-def _data(args):
-    """Return the series, a line about them, and the name of their values."""
+def _series(args, shortest, **more):
+    """Return the series of the table, or the sunspot numbers, and a line about them. `more` are arguments of `read`.
+
+    `shortest` returns the number of steps that a horizon needs. Shorter series of a panel are left out.
+    """
     if args.csv is None:
         _refuse_lost_csv(args)
         data = _tables.packaged("sunspots")
-        heading, quantity = SUNSPOTS.format(len(data.values[0])), "monthly mean sunspot number"
-    else:
-        data = read(args.csv, "train", target=args.target, inputs=args.inputs, id=args.id, time=args.time, decimal=args.decimal,
-                    dayfirst=args.dayfirst, fill=args.fill)
-        data = data.without(_forecast.Split.shortest(args.horizon), f"a horizon of {args.horizon}")
-        heading, quantity = _heading(args.csv, data), data.targets[0]
+        return data, f"Monthly mean sunspot numbers, {data.steps(len(data.values[0]))}"
+    data = read(args.csv, "train", target=args.target, id=args.id, time=args.time, decimal=args.decimal,
+                dayfirst=args.dayfirst, fill=args.fill, **more)
+    data = data.without(shortest(args.horizon), f"a horizon of {args.horizon}")
+    return data, _heading(args.csv, data)
+
+
+def _data(args):
+    """Return the series for a single network, a line about them, and the name of their values."""
+    data, heading = _series(args, _forecast.Split.shortest, inputs=args.inputs)
     try:
         _forecast.refuse(data.values, data.targets + data.inputs, args.horizon, data.name, data.unit, _weights(data))
     except ValueError as error:
         raise Refusal(str(error)) from None
-    return data, heading, quantity
+    return data, heading, "monthly mean sunspot number" if args.csv is None else data.targets[0]
 
 
 def _weights(data):
@@ -128,7 +154,8 @@ def _weights(data):
 
 
 def _refuse_lost_csv(args):
-    for option, names in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id), ("--time", args.time), ("--known", args.known)):
+    for option, names in (("--target", args.target), ("--inputs", args.inputs), ("--id", args.id), ("--time", args.time),
+                          ("--known", args.known)):
         if names:
             lost = next((name for name in names if os.path.isfile(name)), "FILE") if isinstance(names, list) else "FILE"
             raise Refusal(f"{option} needs a CSV file, which comes first: fastbptt train {shlex.quote(lost)} {option} "
@@ -237,7 +264,8 @@ def _print_errors(args, data, made):
     outputs, values = len(data.targets), data.values
     linear, order, tried = _forecast.autoregression(values, outputs, args.horizon, _weights(data))
     repeated = _forecast.repeated(values, outputs, args.horizon)
-    ours, naive, linear = (_forecast.errors(forecasts, values, "test", _weights(data)) for forecasts in (made, repeated, linear))
+    ours, naive, linear = (_forecast.errors(forecasts, values, "test", _weights(data))
+                           for forecasts in (made, repeated, linear))
     when = "the last 20 % of each series" if data.ids else (
         f"{_step(data, _forecast.Split(len(values[0])).test_start)} to {_step(data, -1 + len(values[0]))}")
     what = f" in {data.targets[0]}" if outputs == 1 else ""

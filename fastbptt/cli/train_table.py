@@ -22,34 +22,6 @@ DRAWN = 12  # number of panels of the picture, if there are more
 STEPS = 120  # of the run that shows how far back the gradient reaches
 
 
-def has_pandas():
-    """Return whether pandas can be imported."""
-    try:
-        import pandas  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def single(args):
-    """Return the first option that asks for a single network instead of a Forecaster, or None."""
-    given = (("--max-iter", args.max_iter), ("--solver", args.solver), ("--inputs", args.inputs))
-    return next((option for option, value in given if value is not None), None)
-
-
-def refuse_forecasters(args, option):
-    """Raise Refusal if an option is given that only a Forecaster has. `option` asked for a single network; None: no pandas."""
-    given = (("--season", args.season), ("--members", args.members), ("--known", args.known), ("--interval", args.interval),
-             ("--report", args.report))
-    for other, value in given:
-        if value is not None and option is None:
-            raise Refusal(f'{other} requires pandas, which is not installed: pip install "fastbptt[forecast]"')
-        if value is not None:
-            why = ("give columns that are known ahead by --known" if option == "--inputs" else
-                   "the number of updates of a forecaster is chosen on a validation part")
-            raise Refusal(f"{option} cannot be combined with {other}: {why}")
-
-
 def refuse_report(args):
     """Raise Refusal if the report cannot be written."""
     if args.report is not None:
@@ -76,13 +48,13 @@ def refuse_short(args, table):
 
 def fit(args, table, model, picture):
     """Fit, save, print and draw. Return the exit code."""
-    count = 8 if args.members is None else args.members
-    networks = f"{count} networks of up to {args.hidden_size or 16} units, " if count else ""
-    print(f"\nfitting linear paths, {networks}{table.steps(args.horizon)} ahead, seed {args.random_state}", flush=True)
+    given = {name: value for name in ("members", "hidden_size", "interval") if (value := getattr(args, name)) is not None}
     try:
-        forecaster = Forecaster(args.horizon, season=args.season, members=count,
-                                hidden_size=args.hidden_size or 16, cell=args.cell, interval=args.interval or (80,),
-                                fill=args.fill, random_state=args.random_state)
+        forecaster = Forecaster(args.horizon, season=args.season, cell=args.cell, fill=args.fill,
+                                random_state=args.random_state, **given)
+        count = forecaster.members
+        networks = f"{count} networks of up to {forecaster.hidden_size} units, " if count else ""
+        print(f"\nfitting linear paths, {networks}{table.steps(args.horizon)} ahead, seed {args.random_state}", flush=True)
         start = time.perf_counter()
         frame = long_frame(table, table.ids or [None], table.id, table.time)
         forecaster.fit(frame, table.targets, id=table.id, time=table.time, known=table.known)

@@ -279,8 +279,8 @@ cdef void read_current_before(const Plan *p, const Call *c, const Kernels *k, Wo
                               Py_ssize_t t) noexcept nogil:
     """Write the second carry before step t, of a cell that saves its state, to w.leak_first (B, H).
 
-    It comes from the start of the sequences, from precomputed states, from the border of a segment, or from what the step before
-    saved. w.leak_before may receive the first carry, which is not needed.
+    It comes from the start of the sequences, from precomputed states, from the border of a segment, or from what the step
+    before saved. w.leak_before may receive the first carry, which is not needed.
     """
     cdef Py_ssize_t i, rows = rows_at(c, w, t - 1) if t > 0 else c.rows
     cdef const floating *source
@@ -290,7 +290,8 @@ cdef void read_current_before(const Plan *p, const Call *c, const Kernels *k, Wo
         first_states(p, c, k, theta, w.ldh, unused, carry)
         return
     if c.precomputed:
-        read_states(p, c, k, t - 1, rows, find_row_index(p, c, w, t - 1, t), <const floating *> c.past_states, w.ldh, unused, carry)
+        read_states(p, c, k, t - 1, rows, find_row_index(p, c, w, t - 1, t), <const floating *> c.past_states, w.ldh, unused,
+                    carry)
         return
     source = <floating *> w.saves + (rows_before(c, w, t - 1) - w.origin) * w.lds
     for i in range(w.segments):

@@ -3,13 +3,13 @@
 # Each function goes through a block run by run, so that one kernel call computes as many steps as possible.
 #
 # kernels/defs/cells.def is the table of cells: how many carries a cell has, what it saves, and whether a gradient goes back
-# directly. CELLS below has the forward and the backward function of each. `find_cells` chooses them by the columns of the table:
-# a new cell needs no function here, unless the kernels that these functions call do not fit it.
+# directly. CELLS below has the forward and the backward function of each. `find_cells` chooses them by the columns of the
+# table: a new cell needs no function here, unless the kernels that these functions call do not fit it.
 #
-# S is the first carry, which W_s and the output read. w.carry is the second carry: the state in the current form, the memory c of
-# a gated cell. w.saves is what the cell saves in addition: the rate in the rate form, the gates of a gated cell, the argument of
-# g1 if its derivative reads that. dcarry is the gradient that goes back directly, beside delta. delta is ∂E/∂ the pre-activations. Its
-# rows have one block of H numbers per slot (`slot_of`); cells of one gate have a single slot.
+# S is the first carry, which W_s and the output read. w.carry is the second carry: the state in the current form, the memory c
+# of a gated cell. w.saves is what the cell saves in addition: the rate in the rate form, the gates of a gated cell, the
+# argument of g1 if its derivative reads that. dcarry is the gradient that goes back directly, beside delta. delta is ∂E/∂ the
+# pre-activations. Its rows have one block of H numbers per slot (`slot_of`); cells of one gate have a single slot.
 #
 # batching.pxi explains row, block, run, packed and reset; plan.pxi explains the letters.
 
@@ -269,9 +269,9 @@ cdef inline void back(const Plan *p, const Call *c, const Kernels *k, const Work
     """Compute delta of the sequences row ... row + rows for some steps in place, by the cell's backward function.
 
     On entry delta (steps, rows, slots H) holds ∂E/∂S through the outputs in its first slot. `delta_next` is delta of the next
-    step, or NULL. R is what the derivatives read (see `saved_rates`), `before` (steps, rows, H) the states before these steps. Cells
-    with a direct gradient also read and update dcarry (rows, H). With steps = 0, a cell of several gates adds to delta (rows,
-    slots H) what comes back to the state before the next step.
+    step, or NULL. R is what the derivatives read (see `saved_rates`), `before` (steps, rows, H) the states before these steps.
+    Cells with a direct gradient also read and update dcarry (rows, H). With steps = 0, a cell of several gates adds to delta
+    (rows, slots H) what comes back to the state before the next step.
     """
     if floating is float:
         CELLS[c.units.form].backward_f32(p, c, k, w, steps, row, rows, Q_s, R, before, delta_next, dcarry, delta)

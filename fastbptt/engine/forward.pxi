@@ -73,7 +73,7 @@ cdef int forward_through(const Plan *p, Call *c, const Kernels *k, const Shared 
     cdef floating *saves = <floating *> w.saves
     cdef floating *carry = <floating *> w.carry + c.rows * ldh if second else NULL
     cdef Py_ssize_t lda = w.lds if gated else ldh, width_of_A = cell.gates * ldh
-    cdef floating *inputs  # the inputs' part of the pre-activations: in the memory of `saves` if there are several gates, else A
+    cdef floating *inputs  # the inputs' part of the pre-activations: in `saves` if there are several gates, else A
 
     while t < until:
         if t > 0 and stopped(c):

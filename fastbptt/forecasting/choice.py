@@ -163,7 +163,6 @@ def choose(series, horizon, seasons):
     at = [cuts(len(x), horizon, seasons) for x in series]
     rounds = max(map(len, at))
     pooled = len(series) > 1
-    chosen = []
     made = [{} for _ in series]
     for log in (False, True):
         members = [n for n in range(len(series)) if log in logs[n]]

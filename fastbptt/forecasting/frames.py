@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import _checks
+from .source import INSTALL
 
 FILLS = None, "interpolate", "previous", "zero", "seasonal"
 SEASONS = {"Q": (4,), "M": (12,), "W": (52,), "D": (7,), "B": (5,)}  # by the first letter of a frequency
@@ -26,7 +27,7 @@ def pandas():
     try:
         import pandas
     except ImportError as error:
-        raise ImportError('Forecaster requires pandas, which is not installed: pip install "fastbptt[forecast]"') from error
+        raise ImportError(f"Forecaster requires pandas, which is not installed: {INSTALL}") from error
     return pandas
 
 

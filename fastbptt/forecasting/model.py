@@ -180,7 +180,7 @@ class Model:
         divided by a typical error of their step, so that each quantile comes from many errors. The level is raised because
         only few of the errors are independent.
         """
-        e, h = self.errors[n], self.settings.horizon
+        e = self.errors[n]
         size = np.sqrt(np.nanmean(e**2, axis=0))
         # the typical error must not fall with the step: its estimate does by chance
         size = np.maximum.accumulate(np.where(np.isfinite(size), size, 0), axis=0)

@@ -9,8 +9,6 @@ leaves the linear path alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..population import Population

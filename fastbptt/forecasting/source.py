@@ -332,7 +332,7 @@ class Text:
 
     def parse(self, texts, decimal, header):
         """Return the Source."""
-        pd = pandas()
+        pandas()  # or ImportError that names the extra
         sample = list(islice(self._rows(), 5))
         if not sample:
             raise ValueError(f"{self.path}: the file is empty")

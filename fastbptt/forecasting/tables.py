@@ -17,7 +17,7 @@ import numpy as np
 
 from . import axis as _axis, source as _source
 from .calendar import Calendar
-from .source import COMMA, NUMBER, Source, pandas, short
+from .source import COMMA, NUMBER, pandas, short
 
 FILLS = ("interpolate", "previous", "zero", "seasonal")
 # Digits in groups of three, between them spaces or apostrophes, which no decimal sign looks like.
@@ -582,7 +582,7 @@ class _Reader:
         """Raise ValueError about missing values without `fill`."""
         if self.fill is not None:
             return
-        names, K = self.targets + self.inputs + self.known, len(self.known)
+        names = self.targets + self.inputs + self.known
         for c, name in enumerate(names):
             missing = np.concatenate([of[np.isnan(x[:, c])] for x, of, _ in found])
             if len(missing):

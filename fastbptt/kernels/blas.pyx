@@ -45,9 +45,9 @@ cdef extern from "kernels.h":
 
 include "_blas_int.pxi"  # setup.py writes it: it defines blas_int, a name that SciPy has from 1.18 on
 
-# Products with a smaller m n k are plain loops, which beat gemm and gemv there. The time of loops divided by that of BLAS is 0.3
-# at 16, 0.6 to 0.9 at 256, 1 to 1.6 at 512, 1.2 to 2.3 at 2048 (2026-11, one core of an AMD Zen 3, OpenBLAS 0.3.30, float32 and
-# float64).
+# Products with a smaller m n k are plain loops, which beat gemm and gemv there. The time of loops divided by that of BLAS is
+# 0.3 at 16, 0.6 to 0.9 at 256, 1 to 1.6 at 512, 1.2 to 2.3 at 2048 (2026-11, one core of an AMD Zen 3, OpenBLAS 0.3.30, float32
+# and float64).
 cdef enum:
     LOOPS_BELOW = 512
 

@@ -218,8 +218,8 @@ cdef extern from "kernels.h" nogil:
         void (*error)(const ErrorOptions *what, Py_ssize_t rows, const float *D, int shared_D, const float *weights,
                       int weight_width, int shared_weights, const float *scale, float *Z, float *losses,
                       double *totals) noexcept nogil
-        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const float *A, Py_ssize_t lda, const float *x, int shared,
-                           float *C) noexcept nogil
+        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const float *A, Py_ssize_t lda, const float *x,
+                           int shared, float *C) noexcept nogil
         void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const float *A, Py_ssize_t lda, float *sums) noexcept nogil
         void (*gather)(Py_ssize_t n, Py_ssize_t count, const float **source, float *target) noexcept nogil
         void (*scatter)(Py_ssize_t n, Py_ssize_t count, const float *source, float **target) noexcept nogil
@@ -245,16 +245,16 @@ cdef extern from "kernels.h" nogil:
         void (*error)(const ErrorOptions *what, Py_ssize_t rows, const double *D, int shared_D, const double *weights,
                       int weight_width, int shared_weights, const double *scale, double *Z, double *losses,
                       double *totals) noexcept nogil
-        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const double *A, Py_ssize_t lda, const double *x, int shared,
-                           double *C) noexcept nogil
+        void (*accumulate)(Py_ssize_t rows, Py_ssize_t M, Py_ssize_t N, const double *A, Py_ssize_t lda, const double *x,
+                           int shared, double *C) noexcept nogil
         void (*column_sums)(Py_ssize_t rows, Py_ssize_t N, const double *A, Py_ssize_t lda, double *sums) noexcept nogil
         void (*gather)(Py_ssize_t n, Py_ssize_t count, const double **source, double *target) noexcept nogil
         void (*scatter)(Py_ssize_t n, Py_ssize_t count, const double *source, double **target) noexcept nogil
         void (*update)(const UpdateOptions *what, Py_ssize_t n, const double *rates, const double *going,
                        const double *gradient, double *theta, double *slot_1, double *slot_2) noexcept nogil
         void (*gate)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W, const double *b_n,
-                     const double *ends, const double *before, const double *carry_before, double *S, double *carry, double *saves,
-                     double *gated) noexcept nogil
+                     const double *ends, const double *before, const double *carry_before, double *S, double *carry,
+                     double *saves, double *gated) noexcept nogil
         void (*gate_back)(const Units *what, Py_ssize_t steps, Py_ssize_t rows, Py_ssize_t H, const double *W,
                           const double *ends, const double *saves, const double *before, double *delta, double *dcarry,
                           double *start) noexcept nogil

@@ -1,8 +1,8 @@
 # Gates: the passes of cells of several gates over one group of lanes.
 #
-# A row of `saves` and of delta has a block of H numbers for each slot; simd/gated.h lists the slots. The gates of W_x, W_s and b_s
-# are in another order if the product of the last gate with W_s is APART: the last gate then has the first slot, and its product
-# an own one after the others. Add here what differs between cells of one and of several gates.
+# A row of `saves` and of delta has a block of H numbers for each slot; simd/gated.h lists the slots. The gates of W_x, W_s and
+# b_s are in another order if the product of the last gate with W_s is APART: the last gate then has the first slot, and its
+# product an own one after the others. Add here what differs between cells of one and of several gates.
 
 cdef inline Py_ssize_t summed(const Plan *p) noexcept nogil:
     """Return how many gates have neighbouring slots for their products with W_x: all, or all but the last."""

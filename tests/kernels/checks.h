@@ -183,11 +183,26 @@ static real *NAME(pack)(const verbs *v, ptrdiff_t K, ptrdiff_t N, const real *W,
     return P;
 }
 
-static void NAME(check_affine)(const verbs *v, ptrdiff_t pad, ptrdiff_t K, ptrdiff_t N, int transposed, int biased)
+/* Compute C = A @ P + b, or with `before` C = before + A @ P. */
+static void NAME(multiply)(const verbs *v, ptrdiff_t rows, ptrdiff_t K, ptrdiff_t N, const real *A, ptrdiff_t lda, const real *P,
+                           ptrdiff_t ldp, const real *b, const real *before, real *C)
+{
+    if (before == NULL) {
+        v->affine(rows, K, N, A, lda, P, ldp, b, C, ldp);
+        return;
+    }
+    memcpy(C, before, rows * ldp * sizeof(real));
+    v->add_product(rows, K, A, lda, P, ldp, C, ldp);
+}
+
+/* `affine`, with a bias or without, or `add_product`, for all rows and for some of them, which have the same bits */
+static void NAME(check_product)(const verbs *v, ptrdiff_t pad, ptrdiff_t K, ptrdiff_t N, int transposed, int biased, int added)
 {
     const ptrdiff_t lda = NAME(padded)(K, pad), ldp = NAME(padded)(N, pad);
     const real *W = NAME(numbers)(1, K * N, K * N, -1, 1), *A = NAME(numbers)(MOST_ROWS, K, lda, -1, 1), *P, *A_few;
     const real *b = biased ? NAME(numbers)(1, N, N, -1, 1) : NULL;
+    const real *before = added ? NAME(numbers)(MOST_ROWS, N, ldp, -1, 1) : NULL;
+    const char *verb = added ? "add_product" : "affine";
     real *C, *C_few;
     ptrdiff_t i, n, few, first;
     truth magnitude, expected;
@@ -195,59 +210,21 @@ static void NAME(check_affine)(const verbs *v, ptrdiff_t pad, ptrdiff_t K, ptrdi
     P = NAME(pack)(v, K, N, W, transposed, ldp);
     seal();
     C = NAME(empty)(MOST_ROWS * ldp);
-    at("%s float%d affine rows=%d K=%d N=%d transposed=%d bias=%d", set, BITS, MOST_ROWS, (int)K, (int)N, transposed,
-       biased);
-    v->affine(MOST_ROWS, K, N, A, lda, P, ldp, b, C, ldp);
+    at("%s float%d %s rows=%d K=%d N=%d transposed=%d bias=%d", set, BITS, verb, MOST_ROWS, (int)K, (int)N, transposed, biased);
+    NAME(multiply)(v, MOST_ROWS, K, N, A, lda, P, ldp, b, before, C);
     for (i = 0; i < MOST_ROWS; i++)
         for (n = 0; n < N; n++) {
-            expected = NAME(dot)(b != NULL ? b[n] : 0, K, A + i * lda, W + n * (transposed ? K : 1), transposed ? 1 : N,
-                                 &magnitude);
+            expected = NAME(dot)(added ? before[i * ldp + n] : biased ? b[n] : 0, K, A + i * lda, W + n * (transposed ? K : 1),
+                                 transposed ? 1 : N, &magnitude);
             NAME(close)(PRODUCTS, C[i * ldp + n], expected, magnitude, (double)K + 1, "C", i, n);
         }
     for (few = 1; few < MOST_ROWS; few++) {
         const int keep = block_count;
-        at("%s float%d affine rows=%d K=%d N=%d transposed=%d bias=%d", set, BITS, (int)few, (int)K, (int)N, transposed,
-           biased);
+        at("%s float%d %s rows=%d K=%d N=%d transposed=%d bias=%d", set, BITS, verb, (int)few, (int)K, (int)N, transposed, biased);
         first = below(MOST_ROWS - few + 1);
         A_few = NAME(part)(1, MOST_ROWS, lda, A, first, few);
         C_few = NAME(empty)(few * ldp);
-        v->affine(few, K, N, A_few, lda, P, ldp, b, C_few, ldp);
-        NAME(same_part)(1, MOST_ROWS, N, ldp, C, first, few, C_few);
-        release(keep);
-    }
-    release(0);
-}
-
-/* C += A @ P, for all rows and for some of them, which have the same bits */
-static void NAME(check_add_product)(const verbs *v, ptrdiff_t pad, ptrdiff_t K, ptrdiff_t N, int transposed)
-{
-    const ptrdiff_t lda = NAME(padded)(K, pad), ldp = NAME(padded)(N, pad);
-    const real *W = NAME(numbers)(1, K * N, K * N, -1, 1), *A = NAME(numbers)(MOST_ROWS, K, lda, -1, 1), *P, *A_few;
-    const real *before = NAME(numbers)(MOST_ROWS, N, ldp, -1, 1);
-    real *C, *C_few;
-    ptrdiff_t i, n, few, first;
-    truth magnitude, expected;
-    seal();
-    P = NAME(pack)(v, K, N, W, transposed, ldp);
-    seal();
-    C = NAME(empty)(MOST_ROWS * ldp);
-    memcpy(C, before, MOST_ROWS * ldp * sizeof(real));
-    at("%s float%d add_product rows=%d K=%d N=%d transposed=%d", set, BITS, MOST_ROWS, (int)K, (int)N, transposed);
-    v->add_product(MOST_ROWS, K, A, lda, P, ldp, C, ldp);
-    for (i = 0; i < MOST_ROWS; i++)
-        for (n = 0; n < N; n++) {
-            expected = NAME(dot)(before[i * ldp + n], K, A + i * lda, W + n * (transposed ? K : 1), transposed ? 1 : N,
-                                 &magnitude);
-            NAME(close)(PRODUCTS, C[i * ldp + n], expected, magnitude, (double)K + 1, "C", i, n);
-        }
-    for (few = 1; few < MOST_ROWS; few++) {
-        const int keep = block_count;
-        at("%s float%d add_product rows=%d K=%d N=%d transposed=%d", set, BITS, (int)few, (int)K, (int)N, transposed);
-        first = below(MOST_ROWS - few + 1);
-        A_few = NAME(part)(1, MOST_ROWS, lda, A, first, few);
-        C_few = NAME(empty)(few * ldp);
-        memcpy(C_few, before + first * ldp, few * ldp * sizeof(real));
-        v->add_product(few, K, A_few, lda, P, ldp, C_few, ldp);
+        NAME(multiply)(v, few, K, N, A_few, lda, P, ldp, b, added ? before + first * ldp : NULL, C_few);
         NAME(same_part)(1, MOST_ROWS, N, ldp, C, first, few, C_few);
         release(keep);
     }
@@ -1520,9 +1497,9 @@ static void NAME(check_products)(const verbs *v, ptrdiff_t pad)
     ptrdiff_t i, j, k;
     for (i = 0; i < LENGTH(widths); i++) {
         for (j = 0; j < LENGTH(depths); j++)
-            NAME(check_affine)(v, pad, depths[j], widths[i], (i + j) % 2, (i + j) % 3 != 0);
+            NAME(check_product)(v, pad, depths[j], widths[i], (i + j) % 2, (i + j) % 3 != 0, 0);
         for (j = 0; j < LENGTH(depths); j++)
-            NAME(check_add_product)(v, pad, depths[j] < widths[i] ? depths[j] : widths[i], widths[i], (i + j) % 2);
+            NAME(check_product)(v, pad, depths[j] < widths[i] ? depths[j] : widths[i], widths[i], (i + j) % 2, 0, 1);
         for (j = 1; j <= MOST_ROWS; j++)
             NAME(check_accumulate)(v, pad, rows[(i + j) % LENGTH(rows)], j, widths[i], (i + j) % 2 * 3);
         for (j = 1; j <= 2 * MOST_ROWS; j++)
@@ -1533,9 +1510,9 @@ static void NAME(check_products)(const verbs *v, ptrdiff_t pad)
     for (i = 1; i <= 5; i += 1 + i / 3) /* few columns of long sums, on either side of what a set takes for narrow */
         for (j = 16; j <= 128; j += j)
             for (k = -1; k <= 1; k++)
-                NAME(check_affine)(v, pad, j + k, i, (i + k) % 2 != 0, k != 0);
+                NAME(check_product)(v, pad, j + k, i, (i + k) % 2 != 0, k != 0, 0);
     for (i = 0; i < LENGTH(large); i++) { /* chunks of rows, and a packed right factor */
-        NAME(check_affine)(v, pad, large[i], 130, 0, 1);
+        NAME(check_product)(v, pad, large[i], 130, 0, 1, 0);
         for (k = 127; k <= 129; k++)
             NAME(check_accumulate)(v, pad, k, 3 + i, large[i], 0);
         NAME(check_accumulate)(v, pad, 129, large[i], 7 + 6 * i, 0);

@@ -590,7 +590,8 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     arguments = parser.parse_args()
     begin = time.monotonic()
-    mutants = [mutant for file, text in sources().items() for mutant in mutants_of(file, text) if arguments.k in f"{mutant.file} {mutant.place}"]
+    mutants = [mutant for file, text in sources().items() for mutant in mutants_of(file, text)
+               if arguments.k in f"{mutant.file} {mutant.place}"]
     if arguments.at_most is not None and arguments.at_most < len(mutants):
         print(f"{arguments.at_most} of {len(mutants)} mutants, drawn by --seed {arguments.seed!r}")
         mutants = random.Random(arguments.seed).sample(mutants, arguments.at_most)
