@@ -48,19 +48,40 @@ def test_the_report_holds_the_printed_figures(folder, capsys):
     assert "Gradient check" in out and "..." not in out
 
 
-def test_networks_show_how_far_their_gradient_reaches(folder, monkeypatch, capsys):
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are written."""
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    figures, write = [], figure.savefig
+    monkeypatch.setattr(figure, "savefig", lambda self, *a, **k: (figures.append(self), write(self, *a, **k)))
+    return figures
+
+
+def test_networks_show_how_far_their_gradient_reaches(folder, drawn, monkeypatch, capsys):
     from fastbptt.forecasting import remainder
     monkeypatch.setattr(remainder, "choose", lambda *args: (10, 0.5, 0.1))
     out = trained(capsys, "one.csv", "--target", "sales", "--horizon", "3", "--members", "2", "--report", "all.json")
     reach = json.loads((folder / "all.json").read_text())["gradient_reach"]
     assert reach[0] == 1 and len(reach) > 20 and "The gradient of an error falls under 1 % " in out
+    panel = drawn[0].axes[-1]
+    assert panel.get_title(loc="left") == "How far back the gradient of an error reaches"
+    np.testing.assert_array_equal(panel.lines[0].get_ydata(), reach)
+
+
+def test_every_step_of_the_last_fifth_is_an_origin(folder, capsys):
+    t = np.arange(240)
+    months = pd.date_range("2000-01", periods=240, freq="MS")
+    rng = np.random.default_rng(1)
+    pd.DataFrame({"month": months, "sales": 9 + np.sin(t / 5) + rng.standard_normal(240)}).to_csv("long.csv", index=False)
+    trained(capsys, "long.csv", "--horizon", "4", "--members", "0", "--report", "all.json")
+    found = json.loads((folder / "all.json").read_text())["errors"][0]["rmse"]
+    model = fastbptt.load("long.npz")
+    assert found == pytest.approx(model.backtest(origins=48).table["rmse"][0])
+    assert found != pytest.approx(model.backtest(origins=20).table["rmse"][0], rel=1e-6)
 
 
 @pytest.mark.thorough
-def test_panels_have_pooled_errors_and_a_panel_for_each_series(folder, monkeypatch, capsys):
-    figure = pytest.importorskip("matplotlib.figure").Figure
-    drawn, write = [], figure.savefig
-    monkeypatch.setattr(figure, "savefig", lambda self, *a, **k: (drawn.append(self), write(self, *a, **k)))
+def test_panels_have_pooled_errors_and_a_panel_for_each_series(folder, drawn, capsys):
     out = trained(capsys, "two.csv", "--id", "shop", "--target", "sales", "--horizon", "6", "--members", "0")
     assert "RMSE by step ahead, all, sales" in out and re.search(r"^ *all +sales +Forecaster", out, re.MULTILINE)
     assert [ax.get_title(loc="left") for ax in drawn[0].axes[:-1]] == ["sales, 1", "sales, 2"]
